@@ -1,0 +1,1 @@
+"""cardiac-vae: learn what hearts look like, then check, refine and quantify cardiac MRI masks."""

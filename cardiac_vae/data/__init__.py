@@ -1,0 +1,1 @@
+"""Cases: reading, geometry, splits, preparation, and what training does to them."""

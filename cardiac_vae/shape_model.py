@@ -1,0 +1,104 @@
+"""The contract of every shape model, and the terms of its bound.
+
+A shape model takes one-hot masks (or class probabilities) ``(B, C, H, W)`` - in three dimensions
+``(B, C, D, H, W)`` - and explains them by latent variables. Costs are in nats per case, unweighted.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Latents = Sequence[Tensor]
+"""The value of each latent group, top first; each (B, ...)."""
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The cost of each case of a batch, unweighted and before any averaging.
+
+    Attributes:
+        reconstruction: (B,) negative log-likelihood of the mask, nats per case.
+        regularization: (B, G), one column per latent group, top first: KL in nats for the
+            variational models, no column (G = 0) for those without a bound.
+    """
+
+    reconstruction: Tensor
+    regularization: Tensor
+
+    @property
+    def kl(self) -> Tensor:
+        """(B,) nats per case: the rate."""
+        return self.regularization.sum(dim=1)
+
+    @property
+    def negative_elbo(self) -> Tensor:
+        """(B,) nats per case; lower is better. A bound only for the variational models."""
+        return self.reconstruction + self.kl
+
+
+class ShapeModel(nn.Module, ABC):
+    """A generative or compressive model of one-hot masks.
+
+    ``is_broken`` tells the encoder that its input came through a noisy channel (a segmenter) and
+    that the whole mask behind it is wanted: amortised inference of q(z | y), y a broken mask.
+    """
+
+    @abstractmethod
+    def forward(
+        self, mask: Tensor, target: Tensor | None = None, is_broken: Tensor | None = None
+    ) -> tuple[Tensor, LossTerms]:
+        """Return logits (B, C, H, W) and terms of one-hot masks or probabilities (B, C, H, W).
+
+        ``target`` (B, C, H, W) is the one-hot mask to explain where it is not the input itself;
+        ``is_broken`` (B,) bool marks the inputs that are broken (default: none is).
+        """
+
+    @abstractmethod
+    def loss(self, terms: LossTerms, warmup: float = 1.0) -> Tensor:
+        """Return the scalar to minimize, nats per case; ``warmup`` in [0, 1] weighs the KL."""
+
+    @abstractmethod
+    def encode(self, mask: Tensor, is_broken: Tensor | None = None) -> list[Tensor]:
+        """Return the posterior mean of each latent group, top first."""
+
+    @abstractmethod
+    def decode(self, latents: Latents, temperature: float = 0.0) -> Tensor:
+        """Return logits (B, C, H, W); groups not given are drawn from the prior at a temperature.
+
+        At temperature 0 (the default) they take the prior's mean.
+        """
+
+    @abstractmethod
+    def sample(self, num_samples: int, temperature: float = 1.0) -> Tensor:
+        """Return class probabilities (num_samples, C, H, W) drawn from the prior."""
+
+    @torch.no_grad()
+    def reconstruct(self, mask: Tensor, is_broken: Tensor | None = None) -> Tensor:
+        """Return class probabilities (B, C, H, W) decoded from the posterior mean."""
+        return self.decode(self.encode(mask, is_broken)).softmax(dim=1)
+
+    @torch.no_grad()
+    def edit(
+        self, mask: Tensor, group: int, change: Tensor, is_broken: Tensor | None = None
+    ) -> Tensor:
+        """Return probabilities of the mask with ``change`` added to the code of one group.
+
+        Groups below the edited one are redrawn from their conditional prior's mean.
+        """
+        latents = self.encode(mask, is_broken)
+        if not 0 <= group < len(latents):
+            raise ValueError(f"group: expected 0 to {len(latents) - 1}, got {group}")
+        return self.decode([*latents[:group], latents[group] + change]).softmax(dim=1)
+
+    @property
+    def num_latents(self) -> int:
+        """Number of latent scalars of one case."""
+        return sum(self.latent_sizes)
+
+    @property
+    @abstractmethod
+    def latent_sizes(self) -> list[int]:
+        """Scalars of each latent group, top first."""
