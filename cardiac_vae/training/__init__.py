@@ -1,0 +1,1 @@
+"""Fitting: batches by step, the Lightning trainer, the module of the shape models."""
