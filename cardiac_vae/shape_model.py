@@ -39,6 +39,17 @@ class LossTerms:
         return self.reconstruction + self.kl
 
 
+def with_broken_plane(mask: Tensor, is_broken: Tensor | None) -> Tensor:
+    """Return a mask (B, C, H, W) with one more plane, 1 where it is broken and 0 where it is whole.
+
+    ``is_broken`` is (B,) bool; None says that all are whole.
+    """
+    plane = torch.zeros_like(mask[:, :1])
+    if is_broken is not None:
+        plane[is_broken] = 1
+    return torch.cat([mask, plane], dim=1)
+
+
 class ShapeModel(nn.Module, ABC):
     """A generative or compressive model of one-hot masks.
 

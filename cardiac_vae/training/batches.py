@@ -1,4 +1,4 @@
-"""Batches counted in steps, each a function of the seed and its number, so that a run can resume."""
+"""Batches counted in steps, each a function of the seed and its number: a run can resume."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -44,10 +44,8 @@ class StepBatches:
         """Return batch number ``step`` of this process."""
         rank, world = _rank_and_world()
         first = (step * world + rank) * self.batch_size
-        places = torch.arange(first, first + self.batch_size)
-        rows = torch.stack(
-            [self._order(int(place) // self._num_cases)[place % self._num_cases] for place in places]
-        )
+        places = (divmod(place, self._num_cases) for place in range(first, first + self.batch_size))
+        rows = torch.stack([self._order(epoch)[row] for epoch, row in places])
         return {name: tensor[rows] for name, tensor in self.tensors.items()}
 
     def _order(self, epoch: int) -> Tensor:

@@ -37,7 +37,6 @@ class FitConfig(StrictConfig):
     """Budget and machinery of a fit; the same for all models that are compared."""
 
     steps: PositiveInt = 6000
-    max_minutes: PositiveFloat | None = None
     batch_size: PositiveInt = 48
     learning_rate: PositiveFloat = 2e-3
     warmup_steps: NonNegativeInt = 100
@@ -62,7 +61,7 @@ class FitResult:
         steps: Optimizer steps taken.
         seconds: Wall-clock time of this call.
         best_value: Lowest monitored validation value, reached by the weights that were kept.
-        stopped_early: Whether the budget was left unused, or the time limit came first.
+        stopped_early: Whether part of the budget was left unused.
         metrics: Last value of everything the module logged.
     """
 
@@ -104,7 +103,6 @@ def fit(
     with _quiet():
         trainer = L.Trainer(
             max_steps=config.steps,
-            max_time={"minutes": config.max_minutes} if config.max_minutes else None,
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.num_nodes,
@@ -139,7 +137,7 @@ def fit(
     return FitResult(
         steps=trainer.global_step,
         seconds=round(time.monotonic() - start, 1),
-        best_value=float(best.best_model_score) if best.best_model_score is not None else float("nan"),
+        best_value=float("nan" if best.best_model_score is None else best.best_model_score),
         stopped_early=trainer.global_step < config.steps,
         metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
     )
@@ -209,8 +207,8 @@ class _RefuseNaN(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, *__: Any) -> None:
         if trainer.global_step % 50 == 0 and not torch.isfinite(outputs["loss"]):
             raise ValueError(
-                f"step {trainer.global_step}: expected a finite loss, got {outputs['loss'].item()}; "
-                "lower train.learning_rate"
+                f"step {trainer.global_step}: expected a finite loss, got {outputs['loss'].item()};"
+                " lower the learning_rate"
             )
 
 

@@ -1,0 +1,72 @@
+"""Augmentation of masks, batched on the device the masks are on: one resampling for the batch.
+
+Random numbers come from torch's global generator, which a fit seeds at every step.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from torch import Tensor
+
+from cardiac_vae.config import StrictConfig
+from cardiac_vae.labels import NUM_CLASSES
+
+
+class AugmentationConfig(StrictConfig):
+    """Ranges of the random pose and of the smooth deformation of a mask.
+
+    Attributes:
+        rotation_degrees: Standard deviation of the rotation.
+        log_scale: Standard deviation of the logarithm of the zoom.
+        shift_pixels: Standard deviation of the shift along either axis.
+        elastic_pixels: Standard deviation of the displacement of a control point.
+        control_points: Control points a side of the smooth deformation.
+        probability: Share of the cases that are changed at all.
+    """
+
+    rotation_degrees: NonNegativeFloat = 12.0
+    log_scale: NonNegativeFloat = 0.08
+    shift_pixels: NonNegativeFloat = 2.0
+    elastic_pixels: NonNegativeFloat = 1.0
+    control_points: PositiveInt = 5
+    probability: float = Field(default=0.9, ge=0, le=1)
+
+
+def one_hot(mask: Tensor) -> Tensor:
+    """Return (B, C, H, W) float32 of a label map (B, H, W), channels last in memory."""
+    encoded = F.one_hot(mask.long(), NUM_CLASSES).movedim(-1, 1).float()
+    return encoded.contiguous(memory_format=torch.channels_last) if mask.ndim == 3 else encoded
+
+
+def augment_masks(mask: Tensor, config: AugmentationConfig) -> Tensor:
+    """Return label maps (B, H, W), each moved, turned, scaled and bent a little.
+
+    What enters from outside the window is background. Labels are resampled as linear one-hot
+    planes and decided by the largest, so borders stay smooth.
+    """
+    moved = F.grid_sample(
+        one_hot(mask), _random_grid(mask, config), mode="bilinear", align_corners=False
+    )
+    moved[:, 0] += 1 - moved.sum(dim=1)  # outside the window
+    changed = torch.rand(len(mask), device=mask.device) < config.probability
+    return torch.where(changed[:, None, None], moved.argmax(dim=1).to(mask.dtype), mask)
+
+
+def _random_grid(mask: Tensor, config: AugmentationConfig) -> Tensor:
+    """Return sampling positions (B, H, W, 2) in [-1, 1] units, x before y."""
+    batch, height, width = mask.shape
+    device = mask.device
+    angle = torch.randn(batch, device=device) * math.radians(config.rotation_degrees)
+    zoom = torch.exp(torch.randn(batch, device=device) * config.log_scale)
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    per_pixel = torch.tensor([2 / width, 2 / height], device=device)
+    shift = torch.randn(batch, 2, device=device) * config.shift_pixels * per_pixel
+    rotation = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+    affine = torch.cat([rotation, shift[:, :, None]], dim=2)
+    grid = F.affine_grid(affine, [batch, 1, height, width], align_corners=False)
+    points = config.control_points
+    bend = torch.randn(batch, 2, points, points, device=device) * config.elastic_pixels
+    bend = F.interpolate(bend, (height, width), mode="bicubic", align_corners=True)
+    return grid + bend.movedim(1, -1) * per_pixel

@@ -1,0 +1,282 @@
+"""NVAE of masks: a deep hierarchy of latent groups (Vahdat & Kautz 2020), written from the paper.
+
+    p(x, z) = p(x | z) p(z_1) prod_l p(z_l | z_<l)
+    q(z | x) = q(z_1 | x) prod_l q(z_l | z_<l, x)
+    prior      p(z_l | z_<l)    = N(mu, sigma^2), read from the top-down state
+    posterior  q(z_l | z_<l, x) = N(mu + d_mu, (sigma d_sigma)^2), the residual form (sec. 3.2)
+
+A bottom-up pass leaves features at every scale; the top-down pass, shared by inference and
+generation, draws the groups from the coarsest scale to the finest. All heads start at zero, so
+the posterior equals the prior and the KL is zero before the first step. No code of the published
+implementation was used.
+"""
+
+from itertools import pairwise
+from typing import Literal, NamedTuple, Self
+
+import torch
+from pydantic import PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from cardiac_vae.config import StrictConfig
+from cardiac_vae.labels import NUM_CLASSES
+from cardiac_vae.layers.blocks import (
+    DecoderCell,
+    Downsample,
+    EncoderCell,
+    Upsample,
+    batch_norm,
+    convolution,
+    from_patches,
+    patches,
+    zero_initialized,
+)
+from cardiac_vae.layers.distributions import DiagonalNormal, soft_clamp
+from cardiac_vae.layers.likelihoods import categorical_nll
+from cardiac_vae.shape_model import Latents, LossTerms, ShapeModel, with_broken_plane
+
+
+class Config(StrictConfig):
+    """Settings of the NVAE.
+
+    Attributes:
+        image_size: Pixels a side; divisible by ``patch_size`` times two per further scale.
+        channels: Width of each scale, finest first.
+        groups: Latent groups of each scale, finest first.
+        expansion: How much wider the decoder's cells are inside.
+        group_width: Channels that a decoder cell's 5 x 5 mixes; 1 is the paper's depthwise.
+        latent_channels: Channels of a latent group.
+        kl_balancing: Weigh the groups' KL during the warm-up (NVAE appendix A).
+    """
+
+    spatial_dims: Literal[2, 3] = 2
+    image_size: PositiveInt = 96
+    patch_size: PositiveInt = 4
+    channels: tuple[PositiveInt, ...] = (32, 64, 128)
+    expansion: PositiveInt = 2
+    group_width: PositiveInt = 16
+    groups: tuple[PositiveInt, ...] = (2, 2, 2)
+    latent_channels: PositiveInt = 4
+    beta: PositiveFloat = 1.0
+    kl_balancing: bool = True
+
+    @property
+    def sizes(self) -> list[int]:
+        """Positions a side at each scale, finest first."""
+        return [
+            self.image_size // (self.patch_size * 2**index) for index in range(len(self.groups))
+        ]
+
+    @model_validator(mode="after")
+    def _scales_agree(self) -> Self:
+        factor = self.patch_size * 2 ** (len(self.channels) - 1)
+        if self.image_size % factor:
+            raise ValueError(f"image_size {self.image_size} is not divisible by {factor}")
+        if len(self.channels) != len(self.groups):
+            raise ValueError(
+                f"channels {self.channels} and groups {self.groups}: expected one of each per scale"
+            )
+        return self
+
+
+def decoder_cell(config: Config, channels: int) -> DecoderCell:
+    """Return a cell of the top-down path."""
+    return DecoderCell(config.spatial_dims, channels, config.expansion, config.group_width)
+
+
+class Step(NamedTuple):
+    """What a latent group hands down.
+
+    Attributes:
+        state: (B, channels, H, W) of the top-down path, after this group.
+        z: (B, latent_channels, H, W) value of the group.
+        kl: (B,) nats per case.
+    """
+
+    state: Tensor
+    z: Tensor
+    kl: Tensor
+
+
+class LatentGroup(nn.Module):
+    """One latent group of the top-down path: its prior, its posterior, and the merge."""
+
+    def __init__(self, config: Config, channels: int, is_top: bool) -> None:
+        super().__init__()
+        spatial_dims, latent_channels = config.spatial_dims, config.latent_channels
+        parameters = 2 * latent_channels
+        self.prior_head = (
+            None
+            if is_top  # p(z_1) = N(0, I)
+            else nn.Sequential(
+                nn.SiLU(),
+                zero_initialized(convolution(spatial_dims, channels, parameters, kernel=1)),
+            )
+        )
+        self.features_in = convolution(spatial_dims, channels, channels, kernel=1)
+        self.posterior_head = nn.Sequential(
+            nn.SiLU(), zero_initialized(convolution(spatial_dims, channels, parameters))
+        )
+        self.latent_channels = latent_channels
+        self.merge = convolution(spatial_dims, channels + latent_channels, channels, kernel=1)
+        self.cell = decoder_cell(config, channels)
+
+    def prior(self, state: Tensor) -> DiagonalNormal:
+        """Return p(z_l | z_<l)."""
+        if self.prior_head is None:
+            shape = (len(state), self.latent_channels, *state.shape[2:])
+            return DiagonalNormal.standard_like(torch.zeros(shape, device=state.device))
+        mu, log_sigma = self.prior_head(state).float().chunk(2, dim=1)
+        return DiagonalNormal(soft_clamp(mu), soft_clamp(log_sigma))
+
+    def posterior(self, state: Tensor, features: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
+        """Return q(z_l | z_<l, x): the prior, moved by what the encoder saw."""
+        change = self.posterior_head(state + self.features_in(features))
+        delta_mu, delta_log_sigma = change.float().chunk(2, dim=1)
+        return prior.shifted(soft_clamp(delta_mu), soft_clamp(delta_log_sigma))
+
+    def infer(self, state: Tensor, features: Tensor, temperature: float = 1.0) -> Step:
+        """Draw the group from its posterior; temperature 0 takes the mean."""
+        prior = self.prior(state)
+        posterior = self.posterior(state, features, prior)
+        z = posterior.rsample(temperature)
+        return Step(self.next_state(state, z), z, posterior.kl(prior))
+
+    def next_state(self, state: Tensor, z: Tensor) -> Tensor:
+        """Merge a value of the group into the state."""
+        return self.cell(self.merge(torch.cat([state, z.to(state.dtype)], dim=1)))
+
+
+class BottomUp(nn.Module):
+    """The encoder: features for every group, each from a cell of its own."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        dims = config.spatial_dims
+        self.stem = patches(dims, NUM_CLASSES + 1, config.channels[0], config.patch_size)
+        self.scales = nn.ModuleList(
+            nn.ModuleList(EncoderCell(dims, width) for _ in range(count))
+            for width, count in zip(config.channels, config.groups, strict=True)
+        )
+        self.downsamplers = nn.ModuleList(
+            Downsample(dims, *pair) for pair in pairwise(config.channels)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the features of each group, top (coarsest, last) first."""
+        x, features = self.stem(x), []
+        for index, cells in enumerate(self.scales):
+            if index:
+                x = self.downsamplers[index - 1](x)
+            for cell in cells:
+                x = cell(x)
+                features.append(x)
+        return features[::-1]
+
+
+class TopDown(nn.Module):
+    """The generative path, coarsest scale first: what each group sees and how states grow."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        dims = config.spatial_dims
+        widths, counts = config.channels[::-1], config.groups[::-1]
+        self.start = nn.Parameter(torch.zeros(1, widths[0], *(config.sizes[-1],) * dims))
+        self.groups = nn.ModuleList()
+        self.resizers = nn.ModuleDict()  # by the number of the group they come before
+        for scale, (width, count) in enumerate(zip(widths, counts, strict=True)):
+            if scale:
+                self.resizers[str(len(self.groups))] = Upsample(dims, widths[scale - 1], width)
+            for _ in range(count):
+                is_top = not self.groups
+                self.groups.append(LatentGroup(config, width, is_top))
+        self.head = nn.Sequential(
+            decoder_cell(config, widths[-1]),
+            batch_norm(dims, widths[-1]),
+            nn.SiLU(),
+            from_patches(dims, widths[-1], NUM_CLASSES, config.patch_size),
+        )
+
+    def first_state(self, batch: int) -> Tensor:
+        """Return the learnt start of the path for a batch."""
+        return self.start.expand(batch, *self.start.shape[1:])
+
+    def before(self, group: int, state: Tensor) -> Tensor:
+        """Return the state that a group sees: resized where a scale begins."""
+        return self.resizers[str(group)](state) if str(group) in self.resizers else state
+
+
+class Model(ShapeModel):
+    """A hierarchy of latent groups over several scales."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.bottom_up = BottomUp(config)
+        self.top_down = TopDown(config)
+
+    def infer(
+        self, mask: Tensor, is_broken: Tensor | None = None, temperature: float = 1.0
+    ) -> tuple[Tensor, list[Step]]:
+        """Run both paths on masks (B, C, H, W); return the last state and every group's step."""
+        features = self.bottom_up(with_broken_plane(mask, is_broken))
+        state, steps = self.top_down.first_state(len(mask)), []
+        for index, group in enumerate(self.top_down.groups):
+            step = group.infer(self.top_down.before(index, state), features[index], temperature)
+            state = step.state
+            steps.append(step)
+        return state, steps
+
+    def forward(
+        self, mask: Tensor, target: Tensor | None = None, is_broken: Tensor | None = None
+    ) -> tuple[Tensor, LossTerms]:
+        """Return logits (B, C, H, W) and terms, from one draw of the posterior."""
+        state, steps = self.infer(mask, is_broken)
+        logits = self.top_down.head(state)
+        nll = categorical_nll(logits, mask if target is None else target)
+        return logits, LossTerms(nll, torch.stack([step.kl for step in steps], dim=1))
+
+    def loss(self, terms: LossTerms, warmup: float = 1.0) -> Tensor:
+        """Return the mean of reconstruction + warmup * beta * sum of the groups' balanced KL."""
+        kl = terms.regularization.mean(dim=0)
+        if self.config.kl_balancing and warmup < 1:
+            kl = kl * self._balance(kl.detach())
+        return terms.reconstruction.mean() + warmup * self.config.beta * kl.sum()
+
+    def _balance(self, kl: Tensor) -> Tensor:
+        """Return a weight per group, its size times its mean KL, with mean 1 (NVAE appendix A).
+
+        A group that says little costs little: none dies while the warm-up lasts.
+        """
+        sizes = torch.tensor(self.latent_sizes, device=kl.device, dtype=kl.dtype)
+        share = sizes * (kl + 1e-2)
+        return share / share.mean()
+
+    def encode(self, mask: Tensor, is_broken: Tensor | None = None) -> list[Tensor]:
+        """Return the posterior mean of each group, each given the means above it."""
+        return [step.z for step in self.infer(mask, is_broken, temperature=0.0)[1]]
+
+    def decode(self, latents: Latents, temperature: float = 0.0) -> Tensor:
+        """Return logits (B, C, H, W); groups not given come from their conditional prior."""
+        return self._generate(len(latents[0]), latents, temperature)
+
+    def sample(self, num_samples: int, temperature: float = 1.0) -> Tensor:
+        """Return probabilities (num_samples, C, H, W) with every group drawn from its prior."""
+        return self._generate(num_samples, [], temperature).softmax(dim=1)
+
+    def _generate(self, batch: int, latents: Latents, temperature: float) -> Tensor:
+        state = self.top_down.first_state(batch)
+        for index, group in enumerate(self.top_down.groups):
+            state = self.top_down.before(index, state)
+            drawn = index >= len(latents)
+            z = group.prior(state).rsample(temperature) if drawn else latents[index]
+            state = group.next_state(state, z)
+        return self.top_down.head(state).float()
+
+    @property
+    def latent_sizes(self) -> list[int]:
+        """Scalars of each group, top first."""
+        config = self.config
+        per_scale = [config.latent_channels * size**config.spatial_dims for size in config.sizes]
+        pairs = zip(per_scale[::-1], config.groups[::-1], strict=True)
+        return [size for size, count in pairs for _ in range(count)]

@@ -1,0 +1,112 @@
+"""What a step of a shape model's training is: explain whole masks, and infer them from broken ones.
+
+Every batch is split in two. The first part maximizes the bound of whole masks. The second shows
+the encoder a broken view y of a mask x and maximizes E_q(z|y)[log p(x | z)] - KL(q(z | y) || p(z)),
+a bound on log p(x) whatever q is: amortized inference behind the noisy channel.
+"""
+
+from typing import Any
+
+import lightning as L
+import torch
+from pydantic import Field, NonNegativeFloat
+from torch import Tensor
+
+from cardiac_vae.config import StrictConfig
+from cardiac_vae.data.corruption import CorruptionConfig, break_masks
+from cardiac_vae.data.transforms import AugmentationConfig, augment_masks, one_hot
+from cardiac_vae.shape_model import LossTerms, ShapeModel
+from cardiac_vae.training.batches import Batch
+from cardiac_vae.training.fit import MONITORED, FitConfig, warmup_and_cosine
+
+
+class ObjectiveConfig(StrictConfig):
+    """What is asked of the model while it is fitted.
+
+    Attributes:
+        kl_warmup: Share of the steps over which the weight of the KL grows to its full value.
+        broken_share: Share of every batch whose input is broken.
+    """
+
+    kl_warmup: float = Field(default=0.3, ge=0, le=1)
+    broken_share: float = Field(default=0.35, ge=0, lt=1)
+    weight_decay: NonNegativeFloat = 1e-4
+    augmentation: AugmentationConfig = AugmentationConfig()
+    corruption: CorruptionConfig = CorruptionConfig()
+
+
+def channels_last(model: ShapeModel) -> ShapeModel:
+    """Lay the weights of two-dimensional convolutions out as CPUs and GPUs like them best."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
+class ShapeModule(L.LightningModule):
+    """A shape model in training."""
+
+    def __init__(self, model: ShapeModel, objective: ObjectiveConfig, config: FitConfig) -> None:
+        super().__init__()
+        self.model = channels_last(model)
+        self.objective = objective
+        self.config = config
+
+    def warmup(self) -> float:
+        """Return the weight of the KL at this step, in (0, 1]."""
+        length = self.objective.kl_warmup * self.config.steps
+        return min(1.0, (self.global_step + 1) / max(length, 1))
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Return the loss of a batch of label maps (B, H, W)."""
+        whole = one_hot(augment_masks(batch["mask"], self.objective.augmentation))
+        num_broken = round(self.objective.broken_share * len(whole))
+        is_broken = torch.arange(len(whole), device=whole.device) < num_broken
+        seen = whole.clone()
+        if num_broken:
+            seen[:num_broken] = break_masks(whole[:num_broken], self.objective.corruption)
+        _, terms = self.model(seen, whole, is_broken)
+        loss = self.model.loss(terms, self.warmup())
+        self.log("train/loss", loss, prog_bar=True)
+        self._log_terms("train", terms, is_broken)
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Log the bounds of whole masks and of the same masks seen broken."""
+        whole = one_hot(batch["mask"])
+        seen = torch.cat([break_masks(whole, self.objective.corruption), whole])
+        is_broken = torch.arange(len(seen), device=whole.device) < len(whole)
+        logits, terms = self.model(seen, torch.cat([whole, whole]), is_broken)
+        self._log_terms("validation", terms, is_broken)
+        share = torch.where(is_broken, self.objective.broken_share, 1 - self.objective.broken_share)
+        self.log(MONITORED, 2 * (share * terms.negative_elbo).mean(), batch_size=len(whole))
+        decided = logits.argmax(dim=1)[len(whole) :]
+        self.log(
+            "validation/pixel_accuracy",
+            (decided == batch["mask"]).float().mean(),
+            batch_size=len(whole),
+        )
+
+    def _log_terms(self, name: str, terms: LossTerms, is_broken: Tensor) -> None:
+        for kind, chosen in (("whole", ~is_broken), ("broken", is_broken)):
+            values: dict[str, Any] = {
+                "reconstruction": terms.reconstruction,
+                "kl": terms.kl,
+                "negative_elbo": terms.negative_elbo,
+            }
+            if bool(chosen.any()):
+                self.log_dict(
+                    {f"{name}/{kind}/{key}": v[chosen].mean() for key, v in values.items()},
+                    batch_size=int(chosen.sum()),
+                )
+        for group, kl in enumerate(terms.regularization[~is_broken].mean(dim=0)):
+            self.log(f"{name}/kl_group_{group}", kl, batch_size=int((~is_broken).sum()))
+
+    def configure_optimizers(self) -> Any:
+        """Return Adamax, which NVAE uses for its even steps, with warm-up and cosine."""
+        optimizer = torch.optim.Adamax(
+            self.parameters(),
+            lr=self.config.learning_rate,
+            weight_decay=self.objective.weight_decay,
+        )
+        return warmup_and_cosine(optimizer, self.config)
