@@ -22,3 +22,39 @@ def acdc_root() -> Path:
     root = root / "training" if (root / "training").is_dir() else root
     assert (root / "patient001").is_dir(), f"CARDIAC_VAE_ACDC={folder} holds no patient001"
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small untrained VAE whose anchors are hearts made of disks.
+
+    Copy it to change it. The model explains nothing, so what is valid is the guarantee's merit.
+    """
+    import torch
+
+    from cardiac_vae.anchors import write_anchors
+    from cardiac_vae.checkpoint import save_model
+    from cardiac_vae.models import build_model
+
+    torch.manual_seed(1)
+    settings = {"image_size": 96, "channels": [4, 8], "latent_dim": 2}
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, "vae", settings, build_model("vae", settings), pixel_mm=1.5)
+    write_anchors(folder, _disk_hearts(96))
+    return folder
+
+
+def _disk_hearts(size: int) -> np.ndarray:
+    """Return (N, size, size) ``Structure`` values: ventricles of several sizes, with and without RV."""
+    rows, columns = np.mgrid[:size, :size]
+    hearts = []
+    for radius in (6, 9, 12):
+        from_left = np.hypot(rows - size / 2, columns - size / 2 - 4)
+        from_right = np.hypot(rows - size / 2, columns - size / 2 + radius + 6)
+        for has_rv in (True, False):
+            heart = np.zeros((size, size), np.uint8)
+            heart[(from_right < 1.3 * radius + 4) & has_rv] = 1
+            heart[from_left < radius + 6] = 2
+            heart[from_left < radius] = 3
+            hearts.append(heart)
+    return np.stack(hearts)

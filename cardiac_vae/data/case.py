@@ -33,7 +33,7 @@ class CardiacCase:
         unknown = sorted(set(np.unique(self.mask).tolist()) - set(Structure))
         if self.mask.ndim != 3 or unknown:
             raise ValueError(
-                f"{self.case_id}: expected a (D, H, W) mask with values {sorted(map(int, Structure))}, "
+                f"{self.case_id}: expected a (D, H, W) mask with values {[*map(int, Structure)]}, "
                 f"got shape {self.mask.shape} and unknown values {unknown}"
             )
         if self.image is not None and self.image.shape != self.mask.shape:

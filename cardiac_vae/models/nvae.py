@@ -12,7 +12,7 @@ implementation was used.
 """
 
 from itertools import pairwise
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, cast
 
 import torch
 from pydantic import PositiveFloat, PositiveInt, model_validator
@@ -168,7 +168,7 @@ class BottomUp(nn.Module):
         for index, cells in enumerate(self.scales):
             if index:
                 x = self.downsamplers[index - 1](x)
-            for cell in cells:
+            for cell in cast(nn.ModuleList, cells):
                 x = cell(x)
                 features.append(x)
         return features[::-1]
@@ -197,6 +197,10 @@ class TopDown(nn.Module):
             from_patches(dims, widths[-1], NUM_CLASSES, config.patch_size),
         )
 
+    def latent_groups(self) -> list[LatentGroup]:
+        """Return the groups, top first."""
+        return [group for group in self.groups if isinstance(group, LatentGroup)]
+
     def first_state(self, batch: int) -> Tensor:
         """Return the learnt start of the path for a batch."""
         return self.start.expand(batch, *self.start.shape[1:])
@@ -221,7 +225,7 @@ class Model(ShapeModel):
         """Run both paths on masks (B, C, H, W); return the last state and every group's step."""
         features = self.bottom_up(with_broken_plane(mask, is_broken))
         state, steps = self.top_down.first_state(len(mask)), []
-        for index, group in enumerate(self.top_down.groups):
+        for index, group in enumerate(self.top_down.latent_groups()):
             step = group.infer(self.top_down.before(index, state), features[index], temperature)
             state = step.state
             steps.append(step)
@@ -266,7 +270,7 @@ class Model(ShapeModel):
 
     def _generate(self, batch: int, latents: Latents, temperature: float) -> Tensor:
         state = self.top_down.first_state(batch)
-        for index, group in enumerate(self.top_down.groups):
+        for index, group in enumerate(self.top_down.latent_groups()):
             state = self.top_down.before(index, state)
             drawn = index >= len(latents)
             z = group.prior(state).rsample(temperature) if drawn else latents[index]

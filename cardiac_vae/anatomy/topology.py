@@ -1,0 +1,95 @@
+"""Parts, holes and contacts of binary structures on the pixel grid.
+
+A structure is 8-connected, so what it leaves free is 4-connected: two pixels of a wall that meet at
+a corner close the wall. Only this pairing makes "one part" and "one hole" agree (Rosenfeld 1979).
+Beyond the array nothing encloses and nothing touches.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+EIGHT_CONNECTED = np.ones((3, 3), bool)
+FOUR_CONNECTED = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
+
+
+def bounding_box(structure: np.ndarray) -> tuple[slice, slice]:
+    """Return the rows and columns that a structure (H, W) reaches; empty slices if it is empty."""
+    rows, columns = np.flatnonzero(structure.any(axis=1)), np.flatnonzero(structure.any(axis=0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def largest_part(structure: np.ndarray) -> np.ndarray:
+    """Return the largest 8-connected part of a structure (H, W) bool; of equals, the first."""
+    parts, num_parts = ndimage.label(structure, EIGHT_CONNECTED)
+    if num_parts <= 1:
+        return structure
+    return parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+
+
+def holes(structure: np.ndarray, around: np.ndarray | None = None) -> np.ndarray:
+    """Return the pixels that a structure (H, W) bool encloses, as (H, W) bool.
+
+    A hole that holds a pixel of ``around`` (H, W) is left out: it is the place of that structure.
+    """
+    enclosed = np.zeros(structure.shape, bool)
+    box = bounding_box(structure)
+    inner = structure[box]
+    free = np.ones((inner.shape[0] + 2, inner.shape[1] + 2), bool)
+    np.logical_not(inner, out=free[1:-1, 1:-1])
+    regions, num_regions = ndimage.label(free, FOUR_CONNECTED)
+    if num_regions == 1:
+        return enclosed
+    is_hole = np.ones(num_regions + 1, bool)
+    is_hole[[0, regions[0, 0]]] = False
+    regions = regions[1:-1, 1:-1]
+    if around is not None:
+        is_hole[regions[around[box]]] = False
+    enclosed[box] = is_hole[regions]
+    return enclosed
+
+
+def holes_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the pixels that two structures (H, W) bool enclose together, as (H, W) bool.
+
+    What one of them encloses by itself is a hole of its own and no gap between the two, unless the
+    other one lies in it.
+    """
+    own = holes(first, around=second) | holes(second, around=first)
+    return holes(first | second | own)
+
+
+def touching_pixels(structure: np.ndarray, other: np.ndarray) -> int:
+    """Count the pixels of a structure (H, W) bool that touch another, by a side or a corner.
+
+    A single touching pixel is tolerated: a pixel that touches only one pixel of the other, which
+    in turn touches only it. Such a contact is what the grid makes of two outlines that cross a
+    wall one pixel thin diagonally.
+    """
+    touched = _count_neighbors(other) * structure
+    if not touched.any():
+        return 0
+    is_wide = other & (_count_neighbors(structure) > 1)
+    return int(np.count_nonzero((touched > 1) | (structure & (_count_neighbors(is_wide) > 0))))
+
+
+def gap_mm(first: np.ndarray, second: np.ndarray, pixel_mm: tuple[float, float]) -> float:
+    """Return the width of the gap between two structures (H, W) bool, in mm.
+
+    0 if they touch by a side or a corner, one pixel's size if one pixel lies between them, and 0
+    where one of them is absent.
+    """
+    beside_first = _count_neighbors(first) > 0
+    if not first.any() or not second.any() or (beside_first & second).any():
+        return 0.0
+    distance = ndimage.distance_transform_edt(~second, sampling=pixel_mm)
+    return float(distance[beside_first].min())
+
+
+def _count_neighbors(structure: np.ndarray) -> np.ndarray:
+    """Return how many pixels of each 3 x 3 neighborhood (H, W) belong to the structure."""
+    count = np.zeros((structure.shape[0] + 2, structure.shape[1] + 2), np.uint8)
+    count[1:-1, 1:-1] = structure
+    count = count[:-2] + count[1:-1] + count[2:]
+    return count[:, :-2] + count[:, 1:-1] + count[:, 2:]

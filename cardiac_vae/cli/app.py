@@ -1,0 +1,189 @@
+"""The commands and their options. Heavy imports wait inside the commands: ``--help`` is instant."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cardiac_vae.cli.console import BAD_INPUT, one_line, say
+
+app = typer.Typer(
+    help="Check, refine and make segmentations of short-axis cardiac MRI.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Masks = Annotated[
+    list[Path],
+    typer.Argument(metavar="MASK", help="Masks (NIfTI, 3-D or 4-D cine), or folders of them."),
+]
+Scans = Annotated[
+    list[Path],
+    typer.Argument(metavar="SCAN", help="Scans (NIfTI, 3-D or 4-D cine), or folders of them."),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="What the values of the masks mean: acdc (RV 1, MYO 2, LV 3; the default), "
+        "mnms (LV 1, MYO 2, RV 3), or a mapping such as rv=3,myo=2,lv=1.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="A .nii or .nii.gz file for a single input file; otherwise a folder, which also "
+        "gets report.csv. Inputs are never overwritten.",
+        show_default=False,
+    ),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Write what was changed and why here: .csv (a row per volume) or .json (slice by "
+        "slice).",
+        show_default=False,
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+
+
+@app.command()
+def check(masks: Masks, labels: Labels = None) -> None:
+    """Check masks against the 16 anatomical criteria.
+
+    Prints which slices break what, with measured values. Exit status: 0 all are plausible, 1 some
+    mask is not, 2 bad input.
+    """
+    with _bad_input_in_one_line():
+        from cardiac_vae.cli.check import check_masks
+
+        raise typer.Exit(check_masks(masks, labels))
+
+
+@app.command()
+def refine(  # noqa: PLR0913 - one parameter per option
+    masks: Masks,
+    *,
+    model: Annotated[Path, typer.Option(metavar="DIR", help="Folder of a trained shape model.")],
+    output: Output,
+    scan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SCAN",
+            help="The scan of the mask, or a folder of scans named as the masks: each mask must "
+            "lie on its scan's grid.",
+            show_default=False,
+        ),
+    ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="P",
+            help="The segmenter's class probabilities (4-D NIfTI x, y, z, class; background, RV, "
+            "MYO, LV), or a folder of them named as the masks.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Labels = None,
+    refine_valid: Annotated[
+        bool,
+        typer.Option("--refine-valid", help="Refine masks that break nothing, too."),
+    ] = False,
+    report: Report = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Refine masks so that every slice is anatomically plausible.
+
+    Each mask is written on its own grid, with its own header and labels; one that breaks nothing
+    comes back byte for byte. Exit status: 0 done, 2 bad input (the other masks of the run are
+    still refined).
+    """
+    with _bad_input_in_one_line():
+        from cardiac_vae.cli.inputs import find_cases
+        from cardiac_vae.cli.outputs import plan_outputs
+
+        cases = find_cases(masks, scan=scan, probabilities=probabilities)
+        plan = plan_outputs(cases, output, report, overwrite=overwrite)
+
+        # Torch takes seconds to import: only once there is work to do.
+        from cardiac_vae.cli.refine import RefineOptions, refine_masks
+
+        raise typer.Exit(refine_masks(cases, plan, RefineOptions(model, labels, refine_valid)))
+
+
+@app.command()
+def segment(  # noqa: PLR0913 - one parameter per option
+    scans: Scans,
+    *,
+    segmenter: Annotated[Path, typer.Option(metavar="DIR", help="Folder of a trained segmenter.")],
+    output: Output,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of a trained shape model, which refines what the segmenter finds.",
+            show_default=False,
+        ),
+    ] = None,
+    refine: Annotated[
+        bool,
+        typer.Option("--refine/--no-refine", help="Refine, or keep the segmenter's own mask."),
+    ] = True,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Also write the segmenter's class probabilities (4-D NIfTI), of 3-D scans: in "
+            "OUT/probabilities/, or beside a file OUT.",
+        ),
+    ] = False,
+    labels: Labels = None,
+    report: Report = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Segment scans, and refine the result.
+
+    Masks are written as uint8 on the scans' own grids. Exit status: 0 done, 2 bad input (the
+    other scans of the run are still segmented).
+    """
+    with _bad_input_in_one_line():
+        from cardiac_vae.cli.inputs import find_cases
+        from cardiac_vae.cli.outputs import plan_outputs
+
+        if refine and model is None:
+            raise ValueError(
+                "--model: expected the folder of a shape model, got none; name one, or keep the "
+                "segmenter's own masks with --no-refine"
+            )
+        cases = find_cases(scans)
+        plan = plan_outputs(
+            cases, output, report, overwrite=overwrite, with_probabilities=probabilities
+        )
+
+        from cardiac_vae.cli.segment import SegmentOptions, segment_scans
+
+        options = SegmentOptions(segmenter, model if refine else None, labels)
+        raise typer.Exit(segment_scans(cases, plan, options))
+
+
+@contextmanager
+def _bad_input_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        say(f"error: {one_line(error)}")
+        raise typer.Exit(BAD_INPUT) from None
+
+
+def main() -> None:
+    """Run the command named on the command line."""
+    app()

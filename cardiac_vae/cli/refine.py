@@ -1,0 +1,98 @@
+"""``cardiac-vae refine``: masks in, plausible masks out, each on its own grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cardiac_vae.cli.console import BAD_INPUT, FINE, run_each
+from cardiac_vae.cli.inputs import Case
+from cardiac_vae.cli.masks import Labelling
+from cardiac_vae.cli.outputs import OutputPlan, copy_volume
+from cardiac_vae.cli.report import VolumeReport, finish
+from cardiac_vae.data.nifti import (
+    NiftiVolume,
+    grid_difference,
+    read_image,
+    read_probabilities,
+    write_mask,
+)
+from cardiac_vae.refinement.refine import Refiner
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """How to refine.
+
+    Attributes:
+        model: Folder of a trained shape model.
+        labels: The text of ``--labels``, if given.
+        refine_valid: Refine masks that break nothing, too.
+    """
+
+    model: Path
+    labels: str | None = None
+    refine_valid: bool = False
+
+
+def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions) -> int:
+    """Refine each case, write masks and report, print the summary, return the exit status."""
+    labelling = Labelling.parse(options.labels)
+    refiner = Refiner.load(options.model)
+
+    def refine(case: Case) -> list[VolumeReport]:
+        volume, structures = labelling.read(case.source)
+        probabilities = _read_companions(case, volume)
+        results = [
+            refiner.refine(
+                frame, volume.spacing_mm, probabilities, refine_valid=options.refine_valid
+            )
+            for frame in structures
+        ]
+        target = plan.targets[case.source].mask
+        if any(result.is_changed for result in results):
+            # Frames that stay keep the values on file.
+            frames = [
+                labelling.write_back(result.mask) if result.is_changed else original
+                for result, original in zip(results, volume.frames, strict=True)
+            ]
+            write_mask(target, np.stack(frames), volume)
+        else:
+            copy_volume(case.source, target)
+        return [
+            VolumeReport.refined(case.source, target, frame, result)
+            for frame, result in enumerate(results)
+        ]
+
+    done, failures = run_each(cases, refine, "refining")
+    finish([volume for volumes in done for volume in volumes], failures, plan.report)
+    return BAD_INPUT if failures else FINE
+
+
+def _read_companions(case: Case, volume: NiftiVolume) -> np.ndarray | None:
+    """Check that the scan lies on the mask's grid; return the probabilities, if there are any."""
+    if case.scan is not None:
+        scan = read_image(case.scan)
+        if not volume.is_cine:  # the mask of one instant of a cine lies on the cine's grid
+            scan = replace(scan, frames=scan.frames[:1])
+        _expect_same_grid(case.scan, scan, volume)
+    if case.probabilities is None:
+        return None
+    if volume.is_cine:
+        raise ValueError(
+            f"{case.probabilities}: expected no probabilities for a cine mask, since a file of "
+            "them holds a single instant; refine the cine without, or frame by frame"
+        )
+    probabilities, grid = read_probabilities(case.probabilities)
+    _expect_same_grid(case.probabilities, grid, volume)
+    return probabilities
+
+
+def _expect_same_grid(path: Path, other: NiftiVolume, mask: NiftiVolume) -> None:
+    difference = grid_difference(other, mask)
+    if difference:
+        raise ValueError(
+            f"{path}: expected the grid of {mask.path}, got another {difference}; resample one to "
+            "the other, or pair the right files"
+        )

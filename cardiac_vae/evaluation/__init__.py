@@ -1,0 +1,1 @@
+"""Honest evaluation: score each case, summarize per patient, score a shape model."""

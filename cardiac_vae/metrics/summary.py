@@ -1,0 +1,106 @@
+"""Means over cases with their uncertainty over patients.
+
+The cases of one patient (end-diastole, end-systole) are alike, so intervals come from resampling
+patients, all their cases together (cluster bootstrap: Davison & Hinkley 1997, section 3.8).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over cases and its 95 % interval over patients.
+
+    Attributes:
+        mean: In the unit of the values; NaN if there is none.
+        low: 2.5th percentile of the resampled means.
+        high: 97.5th percentile of the resampled means.
+        n: Number of cases averaged.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def bootstrap_mean(
+    values: Sequence[float] | np.ndarray,
+    patients: Sequence[str] | np.ndarray,
+    seed: int,
+    num_resamples: int = 2000,
+) -> Interval:
+    """Return the mean of values (N,) and its percentile interval over their patients (N,).
+
+    NaN (a structure in neither mask) is left out. The same seed gives the same interval.
+
+    Raises:
+        ValueError: if there is not one patient per value, or a value is infinite.
+    """
+    numbers, names = np.asarray(values, float), np.asarray(patients)
+    if numbers.ndim != 1 or numbers.shape != names.shape:
+        raise ValueError(
+            f"expected one patient per value, got shapes {names.shape} and {numbers.shape}"
+        )
+    _require_finite("values", numbers)
+    is_known = ~np.isnan(numbers)
+    numbers, names = numbers[is_known], names[is_known]
+    if not len(numbers):
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    _, patient = np.unique(names, return_inverse=True)
+    sums, counts = np.bincount(patient, weights=numbers), np.bincount(patient)
+    draws = np.random.default_rng(seed).integers(len(sums), size=(num_resamples, len(sums)))
+    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(numbers.mean()), float(low), float(high), len(numbers))
+
+
+def paired_difference(
+    after: Sequence[float] | np.ndarray,
+    before: Sequence[float] | np.ndarray,
+    patients: Sequence[str] | np.ndarray,
+    seed: int,
+) -> Interval:
+    """Return the mean of after - before over cases (N,) and its interval over patients (N,).
+
+    Raises:
+        ValueError: if the lengths differ, or a value is infinite.
+    """
+    after, before = np.asarray(after, float), np.asarray(before, float)
+    if after.shape != before.shape:
+        raise ValueError(f"expected pairs of values, got shapes {after.shape} and {before.shape}")
+    _require_finite("after", after)
+    _require_finite("before", before)
+    return bootstrap_mean(after - before, patients, seed)
+
+
+def summarize_distances(
+    values: Sequence[float] | np.ndarray, penalty_mm: float | Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Return distances (N,) in mm with a penalty for each missed structure, and how many these are.
+
+    A missed structure has an infinite distance, which no mean survives; leaving it out would reward
+    the miss. ``penalty_mm``, one for all or (N,), should be the diagonal of the volume
+    (``surface.volume_diagonal_mm``): no distance within it is longer. NaN stays NaN.
+
+    Raises:
+        ValueError: if a penalty is not positive and finite.
+    """
+    values = np.asarray(values, float)
+    penalty = np.broadcast_to(np.asarray(penalty_mm, float), values.shape)
+    if not (np.isfinite(penalty) & (penalty > 0)).all():
+        raise ValueError(f"penalty_mm: expected positive lengths in mm, got {penalty_mm}")
+    is_missed = np.isinf(values)
+    return np.where(is_missed, penalty, values), int(is_missed.sum())
+
+
+def _require_finite(name: str, values: np.ndarray) -> None:
+    num_infinite = int(np.isinf(values).sum())
+    if num_infinite:
+        raise ValueError(
+            f"{name}: expected finite values, got {num_infinite} infinite ones: "
+            "put a penalty in the place of missed structures (summarize_distances)"
+        )

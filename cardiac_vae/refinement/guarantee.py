@@ -1,0 +1,95 @@
+"""Valid by construction: of all candidates for a slice, a most probable one that is a heart.
+
+The score of a mask x is its log-probability under the product of two experts, the shape model that
+explained the slice and the segmenter that drew it:
+
+    score(x) = sum over pixels of log p_model(x_i) + exponent * log p_segmenter(x_i)
+
+Candidates come in lots, from the most probable mask of all to those that give up ever more of it.
+The first lot with a valid candidate decides, and in it the score. The last lot holds shapes of the
+training patients, each valid on its own grid.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cardiac_vae.anatomy.criteria import is_valid
+from cardiac_vae.labels import Structure
+from cardiac_vae.refinement.repair import convex_wall, repaired, smoothed
+
+
+class Candidate(NamedTuple):
+    """One mask that a slice could become.
+
+    Attributes:
+        route: How it came about.
+        mask: (H, W) uint8.
+    """
+
+    route: str
+    mask: np.ndarray
+
+
+def most_probable_valid(
+    candidates: Sequence[Candidate], log_score: np.ndarray, pixel_mm: tuple[float, float]
+) -> Candidate | None:
+    """Return the valid candidate with the largest score, or None if none is valid.
+
+    ``log_score`` is (C, H, W), nats that each pixel gains by each class.
+    """
+    for candidate in sorted(candidates, key=lambda candidate: -total(candidate.mask, log_score)):
+        if is_valid(candidate.mask, pixel_mm):
+            return candidate
+    return None
+
+
+def total(mask: np.ndarray, log_score: np.ndarray) -> float:
+    """Return the score of a mask (H, W) in nats."""
+    return float(np.take_along_axis(log_score, mask[None].astype(np.intp), axis=0).sum())
+
+
+def whole_hearts(
+    drawn: np.ndarray, log_score: np.ndarray, log_model: np.ndarray
+) -> Iterator[list[Candidate]]:
+    """Yield lots of candidates that keep every structure which the experts see.
+
+    First what both experts together say, the maximum of the score; then small repairs of that and
+    of the mask as drawn; then the same with smoother outlines; last the shape model alone.
+    """
+    product = Candidate("product", log_score.argmax(axis=0).astype(np.uint8))
+    experts = [product, Candidate("drawn", drawn)]
+    yield [product]
+    yield [_repaired(expert, log_score) for expert in experts]
+    yield [rounded for expert in experts for rounded in _rounder(expert, log_score)]
+    projection = Candidate("projection", log_model.argmax(axis=0).astype(np.uint8))
+    yield [projection, _repaired(projection, log_score), *_rounder(projection, log_score)]
+
+
+def partial_hearts(drawn: np.ndarray, log_score: np.ndarray) -> list[Candidate]:
+    """Return candidates that give a structure up: without the RV, the RV alone, nothing."""
+    product = Candidate("product", log_score.argmax(axis=0).astype(np.uint8))
+    candidates = [Candidate("emptied", np.zeros_like(drawn))]
+    for name, mask in (product, Candidate("drawn", drawn)):
+        for kind, keeps_rv in (("without RV", False), ("RV alone", True)):
+            part = np.where((mask == Structure.RV) == keeps_rv, mask, Structure.BACKGROUND)
+            part = part.astype(np.uint8)
+            candidates += _rounder(Candidate(f"{name}, {kind}", part), log_score)
+    return candidates
+
+
+def _repaired(candidate: Candidate, log_score: np.ndarray) -> Candidate:
+    return Candidate(f"{candidate.route}, repaired", repaired(candidate.mask, log_score))
+
+
+def _rounder(candidate: Candidate, log_score: np.ndarray) -> list[Candidate]:
+    """Return a candidate with a convex wall, and smoothed by growing disks; each repaired."""
+    fixed = repaired(candidate.mask, log_score)
+    rounder = [
+        Candidate(f"{candidate.route}, convex wall", repaired(convex_wall(fixed), log_score))
+    ]
+    for radius in (1, 2, 3):
+        mask = repaired(convex_wall(smoothed(fixed, radius)), log_score)
+        rounder.append(Candidate(f"{candidate.route}, smoothed by {radius} px", mask))
+    return rounder

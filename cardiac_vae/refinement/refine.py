@@ -1,0 +1,280 @@
+"""The refiner: a segmenter's mask in, a mask that is a heart in every slice out.
+
+Slices that break a criterion are explained by the shape model (one pass of the encoder trained on
+broken masks), the explanation is multiplied with what the segmenter said, and the most probable
+valid candidate is taken. A volume that breaks nothing comes back as it was.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+
+from cardiac_vae.anatomy.criteria import VolumeVerdict, check_volume
+from cardiac_vae.anchors import nearest, read_anchors
+from cardiac_vae.checkpoint import load_model, pixel_size
+from cardiac_vae.config import StrictConfig
+from cardiac_vae.data.case import Spacing
+from cardiac_vae.data.geometry import (
+    PlaneGrid,
+    heart_centre_mm,
+    prepared_grid,
+    resample_mask,
+    resample_probabilities,
+)
+from cardiac_vae.refinement.guarantee import (
+    Candidate,
+    most_probable_valid,
+    partial_hearts,
+    whole_hearts,
+)
+from cardiac_vae.refinement.observation import one_hot_planes, soft_mask
+from cardiac_vae.shape_model import ShapeModel
+
+UNTOUCHED = "untouched"
+
+
+class RefinementConfig(StrictConfig):
+    """How masks are refined.
+
+    Attributes:
+        segmenter_exponent: Weight of the segmenter beside the shape model, in the product of the
+            two; 0 is the projection alone.
+        whole_volume: Refine every slice of a volume that breaks a criterion, not only the slices
+            that break it.
+        num_anchors: Training shapes tried where nothing else is valid, nearest first.
+        batch_size: Slices explained at a time; bounds memory.
+    """
+
+    segmenter_exponent: NonNegativeFloat = 1.0
+    whole_volume: bool = False
+    num_anchors: PositiveInt = 50
+    batch_size: PositiveInt = 32
+
+
+@dataclass(frozen=True)
+class SliceDecision:
+    """What became of a slice.
+
+    Attributes:
+        index: Which slice.
+        route: ``untouched``, or how the new mask came about.
+        changed_pixels: Pixels whose structure is another now.
+    """
+
+    index: int
+    route: str
+    changed_pixels: int
+
+
+@dataclass(frozen=True)
+class RefinementResult:
+    """A refined volume and how it came about.
+
+    Attributes:
+        mask: (D, H, W) uint8, values of ``Structure``; a copy of the input if nothing changed.
+        is_changed: Whether any voxel is another now.
+        before: The criteria on the input.
+        after: The criteria on the result; always valid.
+        slices: The decision for each slice.
+        warnings: What the user should know, one line each.
+    """
+
+    mask: np.ndarray
+    is_changed: bool
+    before: VolumeVerdict
+    after: VolumeVerdict
+    slices: tuple[SliceDecision, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class Refiner:
+    """A shape model, the valid shapes it learnt from, and the settings of their use."""
+
+    def __init__(
+        self,
+        model: ShapeModel,
+        anchors: np.ndarray,
+        pixel_mm: float,
+        config: RefinementConfig | None = None,
+    ) -> None:
+        """Take a model in eval mode and its anchors (N, S, S), S pixels of ``pixel_mm`` a side."""
+        self.model = model
+        self.anchors = anchors
+        self.pixel_mm = pixel_mm
+        self.config = config or RefinementConfig()
+
+    @classmethod
+    def load(cls, folder: Path, config: RefinementConfig | None = None) -> Self:
+        """Load the refiner of a trained model's folder.
+
+        Raises:
+            FileNotFoundError: if the folder is no model's, or incomplete.
+            ValueError: if its files do not fit each other.
+        """
+        return cls(load_model(folder), read_anchors(folder), pixel_size(folder), config)
+
+    def refine(
+        self,
+        mask: np.ndarray,
+        spacing_mm: Spacing,
+        probabilities: np.ndarray | None = None,
+        *,
+        refine_valid: bool = False,
+    ) -> RefinementResult:
+        """Refine a mask (D, H, W) of ``Structure`` values; ``spacing_mm`` is (slice, row, column).
+
+        ``probabilities`` (D, C, H, W) are the segmenter's, if it gave any. A mask that breaks no
+        criterion is returned as it is, unless ``refine_valid``; so is an empty one.
+
+        Raises:
+            ValueError: if the probabilities are not on the mask's grid, or no valid mask is found.
+        """
+        before = check_volume(mask, spacing_mm)
+        if not mask.any():
+            return _as_it_is(mask, before, ("the mask is all background: nothing to refine",))
+        if before.is_valid and not refine_valid:
+            return _as_it_is(mask, before)
+        if probabilities is not None and probabilities[:, 0].shape != mask.shape:
+            raise ValueError(
+                f"expected probabilities (D, C, H, W) on the mask's grid {mask.shape}, "
+                f"got shape {probabilities.shape}"
+            )
+        chosen = self._slices_to_refine(mask, before, refine_valid)
+        refined, routes = mask.copy(), {}
+        seen = None if probabilities is None else probabilities[chosen]
+        for index, candidate in zip(
+            chosen, self._refine_slices(mask, chosen, spacing_mm, seen), strict=True
+        ):
+            refined[index], routes[int(index)] = candidate.mask, candidate.route
+        after = check_volume(refined, spacing_mm)
+        changed = (refined != mask).sum(axis=(1, 2))
+        return RefinementResult(
+            mask=refined,
+            is_changed=bool(changed.any()),
+            before=before,
+            after=after,
+            slices=tuple(
+                SliceDecision(index, routes.get(index, UNTOUCHED), int(count))
+                for index, count in enumerate(changed)
+            ),
+        )
+
+    def _slices_to_refine(
+        self, mask: np.ndarray, verdict: VolumeVerdict, refine_valid: bool
+    ) -> np.ndarray:
+        is_broken = np.array([any(found.values()) for found in verdict.slices])
+        if self.config.whole_volume or refine_valid:
+            return np.flatnonzero(is_broken | mask.any(axis=(1, 2)))
+        return np.flatnonzero(is_broken)
+
+    def _refine_slices(
+        self,
+        mask: np.ndarray,
+        chosen: np.ndarray,
+        spacing_mm: Spacing,
+        probabilities: np.ndarray | None,
+    ) -> list[Candidate]:
+        """Return the new mask (H, W) of each chosen slice."""
+        pixel_mm = (spacing_mm[1], spacing_mm[2])
+        native = PlaneGrid((mask.shape[1], mask.shape[2]), pixel_mm)
+        size = self.anchors.shape[-1]
+        centre_mm = heart_centre_mm(mask, native, size * self.pixel_mm)
+        prepared = prepared_grid(native, centre_mm, size, self.pixel_mm)
+        window, crop = _window(native, prepared)
+        drawn = mask[chosen][:, *crop]
+        seen = soft_mask(drawn, pixel_mm)
+        if probabilities is not None:
+            seen = probabilities[:, :, *crop].astype(np.float32)
+        explained = self._explain(
+            one_hot_planes(resample_mask(drawn, window, prepared))
+            if probabilities is None
+            else resample_probabilities(seen, window, prepared)
+        )
+        log_model = _log(resample_probabilities(explained, prepared, window))
+        log_scores = log_model + self.config.segmenter_exponent * _log(seen)
+        results = []
+        for index in range(len(chosen)):
+            candidate = self._best(
+                drawn[index], log_scores[index], log_model[index], window, prepared
+            )
+            whole = np.zeros(mask.shape[1:], np.uint8)
+            whole[crop] = candidate.mask
+            results.append(Candidate(candidate.route, whole))
+        return results
+
+    def _explain(self, seen: np.ndarray) -> np.ndarray:
+        """Return the model's probabilities (N, C, S, S) for what was seen, taken as broken."""
+        explained = []
+        for chunk in torch.split(torch.from_numpy(seen), self.config.batch_size):
+            is_broken = torch.ones(len(chunk), dtype=torch.bool)
+            explained.append(self.model.reconstruct(chunk, is_broken).numpy())
+        return np.concatenate(explained)
+
+    def _best(
+        self,
+        drawn: np.ndarray,
+        log_score: np.ndarray,
+        log_model: np.ndarray,
+        window: PlaneGrid,
+        prepared: PlaneGrid,
+    ) -> Candidate:
+        """Return the most probable valid mask of a slice, (h, w) on the window.
+
+        Raises:
+            ValueError: if not even a training shape is valid on this grid.
+        """
+        for lot in whole_hearts(drawn, log_score, log_model):
+            best = most_probable_valid(lot, log_score, window.pixel_mm)
+            if best is not None:
+                return best
+        shapes = nearest(
+            self.anchors, _to_grid(log_score, window, prepared), self.config.num_anchors
+        )
+        last = [
+            Candidate("training shape", shape) for shape in resample_mask(shapes, prepared, window)
+        ]
+        last += partial_hearts(drawn, log_score)
+        best = most_probable_valid(last, log_score, window.pixel_mm)
+        if best is None:
+            raise ValueError(
+                f"expected a valid shape on pixels of {window.pixel_mm} mm, found none among "
+                f"{len(shapes)} training shapes; raise num_anchors, or resample the mask"
+            )
+        return best
+
+
+def _as_it_is(
+    mask: np.ndarray, verdict: VolumeVerdict, warnings: tuple[str, ...] = ()
+) -> RefinementResult:
+    decisions = tuple(SliceDecision(index, UNTOUCHED, 0) for index in range(len(mask)))
+    return RefinementResult(mask.copy(), False, verdict, verdict, decisions, warnings)
+
+
+def _window(native: PlaneGrid, prepared: PlaneGrid) -> tuple[PlaneGrid, tuple[slice, slice]]:
+    """Return the native pixels that the prepared grid covers, as a grid and as slices."""
+    ranges, origin = [], []
+    for axis in (0, 1):
+        pixel = native.pixel_mm[axis]
+        first = round((prepared.origin_mm[axis] - native.origin_mm[axis]) / pixel)
+        length = int(np.ceil(prepared.shape[axis] * prepared.pixel_mm[axis] / pixel - 1e-6))
+        start, stop = max(first, 0), min(first + length, native.shape[axis])
+        ranges.append(slice(start, stop))
+        origin.append(native.origin_mm[axis] + start * pixel)
+    rows, columns = ranges
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    return PlaneGrid(shape, native.pixel_mm, (origin[0], origin[1])), (rows, columns)
+
+
+def _to_grid(log_score: np.ndarray, window: PlaneGrid, prepared: PlaneGrid) -> np.ndarray:
+    """Return a log-score (C, h, w) on the prepared grid, (C, S, S), normalized per pixel."""
+    probabilities = np.exp(log_score - log_score.max(axis=0))
+    probabilities /= probabilities.sum(axis=0)
+    return _log(resample_probabilities(probabilities[None], window, prepared))[0]
+
+
+def _log(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, 1e-6))

@@ -1,0 +1,114 @@
+"""What the report is built from: the files that the other stages left behind."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cardiac_vae.data.case_files import CasePaths, read_case
+from cardiac_vae.data.nifti import read_image, read_mask
+from cardiac_vae.data.preparation import CASE_PATHS, PreparationConfig
+from cardiac_vae.evaluation.scores import CaseScores
+from cardiac_vae.evaluation.tables import read_csv
+from cardiac_vae.labels import LabelMap, parse_labels
+from cardiac_vae.reports.pictures import PicturedCase
+
+Rows = Mapping[str, Mapping[str, list[CaseScores]]]
+
+
+@dataclass(frozen=True)
+class RecipeResults:
+    """What is on file about one recipe.
+
+    Attributes:
+        name: The recipe.
+        summary: reports/evaluate/<name>.json.
+        rows: reports/evaluate/<name>.csv, by kind of scans and variant.
+        training: reports/train/<name>.json, empty if there is none.
+        refinement: reports/refine/<name>.json, empty if there is none.
+    """
+
+    name: str
+    summary: Mapping[str, Any]
+    rows: Rows
+    training: Mapping[str, Any]
+    refinement: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is on file about a study.
+
+    Attributes:
+        root: The folder that holds reports/, data/ and models/.
+        recipes: The evaluated recipes, by name.
+        preparation: reports/prepare.json, empty if there is none.
+        segmenter: reports/train_segmenter.json, empty if there is none.
+        cases: The files of each raw case, by case id.
+        labels: The raw dataset's own labels.
+    """
+
+    root: Path
+    recipes: Sequence[RecipeResults]
+    preparation: Mapping[str, Any]
+    segmenter: Mapping[str, Any]
+    cases: Mapping[str, CasePaths]
+    labels: LabelMap
+
+    def picture(self, recipe: str, scans: str, case_id: str, title: str) -> PicturedCase:
+        """Read the image and the masks of a case, as they were refined."""
+        case = read_case(self.cases[case_id], self.labels)
+        segmented = self.root / "data" / "segmented" / scans
+        refined = self.root / "data" / "refined" / recipe / scans
+        corrupted = segmented / f"{case_id}_scan.nii.gz"
+        image = read_image(corrupted).volume if corrupted.is_file() else case.image
+        return PicturedCase(
+            title=title,
+            image=np.zeros(case.mask.shape, np.float32) if image is None else image,
+            reference=case.mask,
+            segmenter=read_mask(segmented / f"{case_id}_mask.nii.gz").volume,
+            refined=read_mask(refined / f"{case_id}.nii.gz").volume,
+            spacing_mm=case.spacing_mm,
+        )
+
+
+def read_study(root: Path, preparation: PreparationConfig) -> Study:
+    """Read everything but the volumes; ``preparation`` says how data/raw is read.
+
+    Raises:
+        FileNotFoundError: if no recipe was evaluated.
+    """
+    reports = root / "reports"
+    names = sorted(path.stem for path in (reports / "evaluate").glob("*.json"))
+    if not names:
+        raise FileNotFoundError(
+            f"{reports / 'evaluate'}: expected <recipe>.json and <recipe>.csv of at least one "
+            "recipe, found none; run the evaluate stage first"
+        )
+    return Study(
+        root=root,
+        recipes=[
+            RecipeResults(
+                name=name,
+                summary=_read(reports / "evaluate" / f"{name}.json"),
+                rows=read_csv(reports / "evaluate" / f"{name}.csv"),
+                training=_read(reports / "train" / f"{name}.json"),
+                refinement=_read(reports / "refine" / f"{name}.json"),
+            )
+            for name in names
+        ],
+        preparation=_read(reports / "prepare.json"),
+        segmenter=_read(reports / "train_segmenter.json"),
+        cases={
+            paths.case_id: paths for paths in CASE_PATHS[preparation.reader](root / "data" / "raw")
+        },
+        labels=parse_labels(preparation.labels),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the values of a metrics file; none if its stage is no part of the study."""
+    return dict(json.loads(path.read_text())) if path.is_file() else {}

@@ -1,0 +1,59 @@
+"""Put the report together from what is on file; the only entry of this folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cardiac_vae.data.preparation import PreparationConfig, read_prepared
+from cardiac_vae.evaluation.reconstruction import held_out_slices
+from cardiac_vae.reports import masks, shapes
+from cardiac_vae.reports.headline import headline, reading_guide
+from cardiac_vae.reports.html import page
+from cardiac_vae.reports.inputs import Study, read_study
+from cardiac_vae.shape_model import ShapeModel
+
+TITLE = "Refined cardiac masks, before and after"
+
+
+def build_report(
+    root: Path,
+    preparation: PreparationConfig,
+    models: Mapping[str, ShapeModel],
+    facts: Mapping[str, str],
+) -> str:
+    """Return one page that opens offline: tables, captions, and figures as inlined PNG.
+
+    Args:
+        root: The folder that holds reports/ and data/.
+        preparation: Says how data/raw is read.
+        models: The shape models by recipe, in evaluation mode; those given are pictured.
+        facts: What the header says of the study besides its patients: data, seed, commit.
+
+    Raises:
+        FileNotFoundError: if no recipe was evaluated, or a volume that is to be shown is missing.
+    """
+    study = read_study(root, preparation)
+    split = study.recipes[0].summary["split"]
+    slices = held_out_slices(read_prepared(root / "data" / "prepared", split))
+    sections = [
+        headline(study.recipes),
+        reading_guide(),
+        masks.structures(study.recipes),
+        masks.anatomy(study.recipes),
+        masks.single_cases(study),
+        masks.clinical(study.recipes),
+        shapes.shape_models(study.recipes, models, slices),
+        shapes.refinement(study.recipes),
+        shapes.training(study),
+        shapes.data(study),
+    ]
+    return page(TITLE, {**facts, **_facts(study)}, sections)
+
+
+def _facts(study: Study) -> dict[str, str]:
+    counts = study.preparation.get("num_patients", {})
+    split = study.recipes[0].summary["split"]
+    facts = {"Scored split": split}
+    if counts:
+        facts["Patients"] = ", ".join(f"{number} {name}" for name, number in counts.items())
+    facts["Recipes"] = ", ".join(recipe.name for recipe in study.recipes)
+    return facts

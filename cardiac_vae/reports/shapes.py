@@ -1,0 +1,190 @@
+"""The sections about models and data: what the shape models know, how they were fitted, on whom."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cardiac_vae.anatomy.criteria import is_valid
+from cardiac_vae.evaluation.reconstruction import HeldOutSlices
+from cardiac_vae.labels import NUM_CLASSES
+from cardiac_vae.reports import figures, pictures
+from cardiac_vae.reports.html import Section, figure, heading, paragraph
+from cardiac_vae.reports.inputs import RecipeResults, Study
+from cardiac_vae.reports.tables import NO_VALUE, interval, number, plain_table
+from cardiac_vae.shape_model import ShapeModel
+
+_NUM_RECONSTRUCTIONS = 10
+_NUM_SAMPLES = 24
+
+
+def shape_models(
+    recipes: Sequence[RecipeResults], models: Mapping[str, ShapeModel], slices: HeldOutSlices
+) -> Section:
+    """Return what each shape model makes of held-out slices, and what it draws by itself."""
+    scored = {recipe.name: recipe.summary["shape_model"] for recipe in recipes}
+    first = next(iter(scored.values()))
+    parts = [
+        paragraph(
+            f"Scored on {first['num_slices']} held-out expert slices of {first['num_patients']} "
+            f"patients ({first['num_empty_slices']} empty ones left out). Nats per slice; rate + "
+            "reconstruction = negative ELBO, lower is better. A latent scalar is active if its "
+            "posterior mean varies over the slices by more than 0.01 (variance)."
+        ),
+        plain_table(["", *scored], _score_lines(list(scored.values()))),
+        figure(
+            figures.kl_per_group({name: scores["kl_per_group"] for name, scores in scored.items()}),
+            "Where the information is",
+            "KL of each latent group, coarsest first, mean over held-out slices in nats; whiskers: "
+            "95 % interval over patients.",
+        ),
+    ]
+    for recipe in recipes:
+        if recipe.name in models:
+            parts.append(heading(recipe.name))
+            parts += _pictures(recipe.name, models[recipe.name], slices)
+    return Section("shapes", "Shape models", parts)
+
+
+def _score_lines(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    def line(title: str, metric: str, digits: int, scale: float = 1.0) -> list[str]:
+        return [title, *(interval(s["metrics"].get(metric), digits, scale) for s in scores)]
+
+    lines = [
+        line("Dice, slice by slice", "dice_mean", 3),
+        line("Dice, RV", "dice_rv", 3),
+        line("Dice, MYO", "dice_myo", 3),
+        line("Dice, LV", "dice_lv", 3),
+        line("Dice, whole volumes", "volume_dice_mean", 3),
+        line("Valid reconstructions (%)", "valid_reconstructions", 1, 100),
+        line("Valid expert slices (%)", "valid_references", 1, 100),
+        line("Negative ELBO (nats)", "negative_elbo", 1),
+        line("Rate, KL (nats)", "rate", 1),
+        line("Reconstruction (nats)", "reconstruction", 1),
+        [
+            "Active latent scalars",
+            *(f"{s['active_units']} of {s['latent_scalars']}" for s in scores),
+        ],
+    ]
+    for index, drawn in enumerate(scores[0]["samples"]):
+        title = f"Valid samples at temperature {drawn['temperature']:g} (%)"
+        shares = [s["samples"][index] for s in scores]
+        lines.append(
+            [title, *(f"{100 * s['valid_share']:.1f} (n = {s['num_samples']})" for s in shares)]
+        )
+    return lines
+
+
+@torch.no_grad()
+def _pictures(name: str, model: ShapeModel, slices: HeldOutSlices) -> list[str]:
+    drawn = slices.without_empty().masks
+    chosen = np.linspace(0, len(drawn) - 1, min(_NUM_RECONSTRUCTIONS, len(drawn))).round()
+    masks = drawn[chosen.astype(int)]
+    device = next(model.parameters()).device
+    one_hot = F.one_hot(torch.from_numpy(masks.astype(np.int64)), NUM_CLASSES).permute(0, 3, 1, 2)
+    decoded = _decided(model.reconstruct(one_hot.float().to(device)))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        samples = {t: _decided(model.sample(_NUM_SAMPLES, t)) for t in (1.0, 0.6)}
+    validity = {
+        temperature: [bool(mask.any()) and is_valid(mask, slices.pixel_mm) for mask in drawn_masks]
+        for temperature, drawn_masks in samples.items()
+    }
+    return [
+        figure(
+            pictures.reconstructions(masks, decoded),
+            f"Reconstructions of held-out slices, {name}",
+            f"{len(masks)} expert slices evenly spaced over the test patients, what the model "
+            "decodes from their posterior mean, and in color the pixels that differ.",
+        ),
+        figure(
+            pictures.prior_samples(samples, validity),
+            f"Hearts the model draws by itself, {name}",
+            f"{_NUM_SAMPLES} samples of the prior per temperature, the first ones drawn. Framed: "
+            "breaks an anatomical criterion, or is empty.",
+        ),
+    ]
+
+
+def _decided(probabilities: Tensor) -> np.ndarray:
+    return probabilities.argmax(dim=1).cpu().numpy().astype(np.uint8)
+
+
+def training(study: Study) -> Section:
+    """Return how long each model was fitted, and its curves where they were kept."""
+    fitted = {recipe.name: recipe.training for recipe in study.recipes}
+    fitted["segmenter"] = study.segmenter
+    fitted = {name: values for name, values in fitted.items() if values}
+    lines = [
+        [
+            name,
+            str(values.get("steps", NO_VALUE)),
+            number(values.get("seconds"), 1, 1 / 60),
+            number(values.get("best_value"), 3),
+            "yes" if values.get("stopped_early") else "no",
+        ]
+        for name, values in fitted.items()
+    ]
+    head = ("Model", "Steps", "Minutes", "Best validation loss", "Stopped early")
+    parts = [plain_table(head, lines)]
+    histories = {n: values["history"] for n, values in fitted.items() if values.get("history")}
+    if histories:
+        parts.append(
+            figure(
+                figures.training_curves(histories),
+                "Training",
+                "What each model logged, by optimizer step; losses of shape models in nats per "
+                "slice.",
+            )
+        )
+    return Section("training", "Training", parts)
+
+
+def refinement(recipes: Sequence[RecipeResults]) -> Section:
+    """Return what the refiner did, slice by slice."""
+    lines = []
+    for recipe in recipes:
+        for scans, found in recipe.refinement.items():
+            routes = ", ".join(f"{route} {count}" for route, count in found["routes"].items())
+            changed = f"{found['num_changed']} of {found['num_cases']}"
+            seconds = number(found.get("seconds_per_scan"), 2)
+            lines.append([recipe.name, scans, changed, seconds, routes])
+    head = ("Recipe", "Scans", "Masks changed", "Seconds per scan", "Slices by what was done")
+    return Section(
+        "refinement",
+        "What refinement did",
+        [
+            paragraph(
+                "Over all refined cases, those of the validation patients included. A mask that "
+                "breaks no criterion comes back untouched."
+            ),
+            plain_table(head, lines, num_labels=2),
+        ],
+    )
+
+
+def data(study: Study) -> Section:
+    """Return the patients of each split and how well masks survive the prepared grid."""
+    found = study.preparation
+    splits = found.get("num_patients_by_group", {})
+    groups = sorted({group for counts in splits.values() for group in counts})
+    lines = [
+        [split, *(str(counts.get(group, 0)) for group in groups), str(sum(counts.values()))]
+        for split, counts in splits.items()
+    ]
+    parts = [plain_table(["Patients", *groups, "all"], lines)]
+    if "round_trip_dice_mean" in found:
+        parts.append(
+            paragraph(
+                f"{found['num_cases']} cases. Native grid to prepared grid and back keeps a mean "
+                f"Dice of {found['round_trip_dice_mean']:.4f} (lowest case "
+                f"{found['round_trip_dice_min']:.4f}) and loses {found['lost_parts']} parts of "
+                f"structures; {found['hearts_beyond_window']} hearts reach beyond the window."
+            )
+        )
+    tested = ", ".join(study.recipes[0].summary.get("patients", []))
+    parts.append(paragraph(f"Scored patients: {tested}.", "note"))
+    return Section("data", "Data", parts)

@@ -1,0 +1,1 @@
+"""The image segmenter that makes the initial masks: network, augmentation, training, inference."""

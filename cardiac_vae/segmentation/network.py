@@ -1,0 +1,115 @@
+"""The segmenter's settings, its network, and what the network is shown.
+
+A 2-D U-Net of plain convolution blocks, MONAI's ``DynUNet`` (the architecture of nnU-Net, Isensee
+et al. 2021), with all channel counts multiples of 32: bf16 matrix units work in such tiles.
+"""
+
+from typing import Literal, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from cardiac_vae.config import StrictConfig
+from cardiac_vae.labels import NUM_CLASSES
+from cardiac_vae.segmentation.augmentation import WindowConfig
+
+DARK, BRIGHT = 1.0, 99.0
+"""Percentiles of a volume that become 0 and 1."""
+BRIGHTEST = 1.5
+"""Where normalized intensities end: fat and flow may outshine all that matters."""
+PIXELS_AT_ONCE = 2**17
+"""Pixels of the slices that go through the network together."""
+
+
+class SegmenterConfig(StrictConfig):
+    """Settings of the segmenter and of how it is trained, beside the common ``FitConfig``.
+
+    Attributes:
+        channels: Features of each level, full resolution first; each level halves the next.
+        norm: Batch norm makes a slice's result independent of the window it is seen in.
+        dropout: Share of features dropped in training.
+        pixel_mm: In-plane pixel size at which the network sees a scan.
+        weight_decay: Of AdamW.
+        windows: The training windows, in pixels of ``pixel_mm``.
+    """
+
+    channels: tuple[PositiveInt, ...] = (32, 64, 96, 128, 160, 192)
+    norm: Literal["batch", "instance"] = "batch"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    pixel_mm: PositiveFloat = 1.5
+    weight_decay: NonNegativeFloat = 1e-4
+    windows: WindowConfig = WindowConfig()
+
+    @model_validator(mode="after")
+    def _window_can_be_halved(self) -> Self:
+        if len(self.channels) < 2:
+            raise ValueError(f"channels: expected two levels or more, got {self.channels}")
+        if self.windows.size % self.multiple:
+            raise ValueError(
+                f"windows.size {self.windows.size} is not divisible by {self.multiple}, which "
+                f"{len(self.channels)} levels need"
+            )
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of the network's input must be divisible by."""
+        return 2 ** (len(self.channels) - 1)
+
+
+def build_network(config: SegmenterConfig) -> nn.Module:
+    """Return the untrained network: images (B, 1, H, W) to logits (B, C, H, W).
+
+    H and W must be divisible by ``config.multiple``.
+    """
+    from monai.networks.nets import DynUNet  # here, as it takes seconds
+
+    num_levels = len(config.channels)
+    strides = [1, *[2] * (num_levels - 1)]
+    network = DynUNet(
+        spatial_dims=2,
+        in_channels=1,
+        out_channels=NUM_CLASSES,
+        kernel_size=[3] * num_levels,
+        strides=strides,
+        upsample_kernel_size=strides[1:],
+        filters=config.channels,
+        norm_name=(config.norm, {"affine": True}),
+        dropout=config.dropout or None,
+    )
+    return network.to(memory_format=torch.channels_last)
+
+
+def normalize_image(image: np.ndarray) -> np.ndarray:
+    """Scale a volume (D, H, W) by its own percentiles: dark becomes 0, bright 1; float32.
+
+    A constant volume becomes 0.
+
+    Raises:
+        ValueError: if a value is NaN or infinite.
+    """
+    if not np.isfinite(image).all():
+        raise ValueError("expected an image without NaN or infinite values; mend the scan first")
+    dark, bright = np.percentile(image, (DARK, BRIGHT))
+    width = bright - dark if bright > dark else 1.0
+    return np.clip((image - dark) / width, 0.0, BRIGHTEST).astype(np.float32)
+
+
+def slice_probabilities(network: nn.Module, image: Tensor, multiple: int) -> Tensor:
+    """Return probabilities (D, C, H, W) float32 of the slices of a normalized image (D, H, W).
+
+    Slices are padded with dark to sides the network takes, and go through it in batches that
+    bound the memory.
+    """
+    height, width = image.shape[-2:]
+    padded = F.pad(image.float(), (0, -width % multiple, 0, -height % multiple))[:, None]
+    padded = padded.contiguous(memory_format=torch.channels_last)
+    num_at_once = max(PIXELS_AT_ONCE // padded[0].numel(), 1)
+    parts = []
+    for first in range(0, len(padded), num_at_once):
+        logits: Tensor = network(padded[first : first + num_at_once])
+        parts.append(logits[..., :height, :width].float().softmax(dim=1))
+    return torch.cat(parts)

@@ -1,0 +1,137 @@
+"""MLflow, and nothing else imports it: one database, one experiment, one run per stage.
+
+DVC holds the truth, MLflow is the window on it: what a stage writes to its metrics file is what it
+logs here, and no stage ever reads from here. The database ``mlflow.db`` and the artifacts
+``mlruns/`` lie in the project's root, where ``make ui`` finds them. MLflow takes a second to
+import, so it is imported when a run starts and not before.
+"""
+
+import json
+import math
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+EXPERIMENT = "cardiac-vae"
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlruns"
+
+
+@contextmanager
+def stage_run(
+    stage: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+    root: Path = Path(),
+) -> Iterator[str]:
+    """Open the run of one stage and yield its id; an exception inside marks the run as failed.
+
+    ``params`` may be nested. Runs are flat: the tag ``stage`` groups them, and ``git_commit`` says
+    which code ran; callers add ``model`` and ``data``.
+    """
+    mlflow = _mlflow()
+    mlflow.set_tracking_uri(f"sqlite:///{(root / DATABASE).resolve()}")
+    experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+    experiment_id = (
+        experiment.experiment_id
+        if experiment
+        else mlflow.create_experiment(EXPERIMENT, (root / ARTIFACTS).resolve().as_uri())
+    )
+    tags = {"stage": stage, **_git_commit(root), **(tags or {})}
+    name = "-".join(filter(None, (stage, tags.get("model"))))
+    with mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=tags) as run:
+        mlflow.log_params(flatten(params))
+        yield run.info.run_id
+
+
+def log_metrics(metrics: Mapping[str, Any], step: int | None = None) -> None:
+    """Log the numbers of a nested mapping under names such as ``test/dice/lv``."""
+    numbers = {
+        name: float(value)
+        for name, value in flatten(metrics).items()
+        if isinstance(value, bool | int | float)
+    }
+    _mlflow().log_metrics(numbers, step=step)
+
+
+def log_artifact(path: Path) -> None:
+    """Keep a copy of a file with the run."""
+    _mlflow().log_artifact(str(path))
+
+
+def record_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write a stage's metrics as JSON, and log the very same.
+
+    Numbers that JSON cannot hold (NaN, infinities) become null in the file, which is also attached
+    to the run.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_finite(metrics), indent=2, allow_nan=False) + "\n")
+    log_metrics(metrics)
+    log_artifact(path)
+
+
+def lightning_logger() -> "Logger":
+    """Return the Lightning logger that writes into the run that is open.
+
+    Raises:
+        RuntimeError: outside ``stage_run``.
+    """
+    mlflow = _mlflow()
+    run = mlflow.active_run()
+    if run is None:
+        raise RuntimeError("no run is open: call lightning_logger inside stage_run")
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    return MLFlowLogger(
+        experiment_name=EXPERIMENT,
+        tracking_uri=mlflow.get_tracking_uri(),
+        run_id=run.info.run_id,
+    )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Join the keys of nested mappings by slashes."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}/")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _mlflow() -> ModuleType:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    return mlflow
+
+
+def _git_commit(root: Path) -> dict[str, str]:
+    """Return the tag of the commit checked out, or no tag outside a repository."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"git_commit": found.stdout.strip()}
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with None in place of every number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,97 @@
+"""Fit a shape model on the prepared masks of the training patients and leave it on file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.loggers import Logger
+from pydantic import Field
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cardiac_vae.anchors import valid_shapes, write_anchors
+from cardiac_vae.checkpoint import save_model
+from cardiac_vae.config import StrictConfig, read_yaml
+from cardiac_vae.data.preparation import PreparedCase, read_prepared
+from cardiac_vae.models import build_model
+from cardiac_vae.training.batches import Batch, StepBatches
+from cardiac_vae.training.fit import FitConfig, fit
+from cardiac_vae.training.module import ObjectiveConfig, ShapeModule
+
+
+class Recipe(StrictConfig):
+    """One file of ``configs/models``: which model, and its settings."""
+
+    module: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Recipe":
+        """Read a recipe file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if it has other keys.
+        """
+        return cls.parse(read_yaml(path), str(path))
+
+
+def train_shape_model(
+    prepared: Path,
+    folder: Path,
+    recipe: Recipe,
+    objective: ObjectiveConfig,
+    config: FitConfig,
+    logger: Logger | None = None,
+) -> dict[str, Any]:
+    """Fit a recipe and write ``folder``: config, weights, and the valid shapes it learnt from.
+
+    Returns:
+        How the fit went, with the numbers of slices, parameters and latent scalars.
+    """
+    train, validation = (read_prepared(prepared, split) for split in ("train", "validation"))
+    masks = slices_of(train)
+    torch.manual_seed(config.seed)
+    model = build_model(recipe.module, recipe.settings)
+    chunks = torch.split(slices_of(validation), 128)
+    result = fit(
+        ShapeModule(model, objective, config),
+        StepBatches({"mask": masks}, config.batch_size, config.steps, config.seed),
+        DataLoader(_Chunks(chunks), batch_size=None),
+        config,
+        folder,
+        logger,
+    )
+    pixel_mm = train[0].grid.pixel_mm
+    save_model(folder, recipe.module, recipe.settings, model, pixel_mm[0])
+    anchors = valid_shapes(masks.numpy(), pixel_mm)
+    write_anchors(folder, anchors)
+    return {
+        **result.as_dict(),
+        "num_train_slices": len(masks),
+        "num_anchors": len(anchors),
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "latent_sizes": model.latent_sizes,
+        "num_latents": model.num_latents,
+    }
+
+
+def slices_of(cases: Sequence[PreparedCase]) -> Tensor:
+    """Return the slices of some cases that show a heart, (N, H, W) uint8."""
+    masks = np.concatenate([case.load().mask for case in cases])
+    return torch.from_numpy(masks[masks.any(axis=(1, 2))])
+
+
+class _Chunks(Dataset[Batch]):
+    """The validation slices in the order they come, a batch at a time."""
+
+    def __init__(self, chunks: Sequence[Tensor]) -> None:
+        self.chunks = chunks
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, index: int) -> Batch:
+        return {"mask": self.chunks[index]}

@@ -1,0 +1,56 @@
+"""DVC stage ``evaluate``: masks and a shape model against the experts -> scores per case, summary.
+
+python -m pipelines.evaluate <recipe>
+"""
+
+import sys
+from pathlib import Path
+
+from cardiac_vae import tracking
+from cardiac_vae.checkpoint import load_model
+from cardiac_vae.config import read_section
+from cardiac_vae.data.case_files import read_case
+from cardiac_vae.data.preparation import CASE_PATHS, PreparationConfig, read_prepared
+from cardiac_vae.data.segmented import patients_of
+from cardiac_vae.data.source import SourceConfig
+from cardiac_vae.evaluation.cohort import EvaluationConfig, evaluate_cases
+from cardiac_vae.evaluation.reconstruction import held_out_slices, score_reconstruction
+from cardiac_vae.evaluation.summaries import summarize
+from cardiac_vae.evaluation.tables import write_csv
+from cardiac_vae.labels import parse_labels
+
+PARAMS = Path("configs/params.yaml")
+
+
+def main() -> None:
+    """Run the stage for the recipe named on the command line."""
+    [recipe] = sys.argv[1:]
+    raw, prepared = Path("data/raw"), Path("data/prepared")
+    source = SourceConfig.parse(read_section(PARAMS, "data"), f"{PARAMS}: data")
+    preparation = PreparationConfig.parse(read_section(PARAMS, "prepare"), f"{PARAMS}: prepare")
+    params = read_section(PARAMS, "evaluate")
+    config = EvaluationConfig.parse(params, f"{PARAMS}: evaluate")
+    patients = patients_of(prepared / "splits.json", [config.split])
+    labels = parse_labels(preparation.labels)
+    cases = (
+        read_case(paths, labels)
+        for paths in CASE_PATHS[source.reader](raw)
+        if paths.patient_id in patients
+    )
+    with tracking.stage_run("evaluate", params, {"model": recipe, "data": source.name}):
+        rows = evaluate_cases(cases, Path("data/segmented"), Path("data/refined") / recipe)
+        write_csv(Path(f"reports/evaluate/{recipe}.csv"), rows)
+        slices = held_out_slices(read_prepared(prepared, config.split))
+        model = load_model(Path("models") / recipe)
+        summary = {
+            "data": source.name,
+            "split": config.split,
+            "patients": sorted(patients),
+            "scans": {scans: summarize(rows[scans], seed=config.seed) for scans in rows},
+            "shape_model": score_reconstruction(model, slices, config.reconstruction),
+        }
+        tracking.record_metrics(Path(f"reports/evaluate/{recipe}.json"), summary)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""DVC stage ``report``: all that the other stages left on file -> reports/report.html.
+
+python -m pipelines.report
+"""
+
+from pathlib import Path
+
+from cardiac_vae import tracking
+from cardiac_vae.checkpoint import load_model
+from cardiac_vae.config import read_section
+from cardiac_vae.data.preparation import PreparationConfig
+from cardiac_vae.data.source import SourceConfig
+from cardiac_vae.reports.page import build_report
+
+PARAMS = Path("configs/params.yaml")
+
+
+def main() -> None:
+    """Run the stage."""
+    source = SourceConfig.parse(read_section(PARAMS, "data"), f"{PARAMS}: data")
+    params = {**read_section(PARAMS, "prepare"), "reader": source.reader}
+    preparation = PreparationConfig.parse(params, f"{PARAMS}: prepare")
+    recipes = sorted(path.stem for path in Path("reports/evaluate").glob("*.json"))
+    with tracking.stage_run("report", params, {"data": source.name}):
+        models = {recipe: load_model(Path("models") / recipe) for recipe in recipes}
+        page = build_report(Path(), preparation, models, {"Data": source.name})
+        path = Path("reports/report.html")
+        path.write_text(page)
+        tracking.log_artifact(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""DVC stage ``train``: prepared masks -> one shape model, as its recipe says.
+
+python -m pipelines.train <recipe>
+"""
+
+import sys
+from pathlib import Path
+
+from cardiac_vae import tracking
+from cardiac_vae.config import read_section
+from cardiac_vae.training.fit import FitConfig
+from cardiac_vae.training.module import ObjectiveConfig
+from cardiac_vae.training.shapes import Recipe, train_shape_model
+
+PARAMS = Path("configs/params.yaml")
+
+
+def main() -> None:
+    """Run the stage for the recipe named on the command line."""
+    [name] = sys.argv[1:]
+    recipe = Recipe.read(Path(f"configs/models/{name}.yaml"))
+    params = read_section(PARAMS, "train")
+    objective = ObjectiveConfig.parse(params["objective"], f"{PARAMS}: train.objective")
+    config = FitConfig.parse(params["fit"], f"{PARAMS}: train.fit")
+    logged = {"recipe": recipe.model_dump(), **params}
+    with tracking.stage_run("train", logged, {"model": name}):
+        summary = train_shape_model(
+            Path("data/prepared"),
+            Path("models") / name,
+            recipe,
+            objective,
+            config,
+            tracking.lightning_logger(),
+        )
+        tracking.record_metrics(Path(f"reports/train/{name}.json"), summary)
+
+
+if __name__ == "__main__":
+    main()

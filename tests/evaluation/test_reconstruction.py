@@ -1,0 +1,136 @@
+"""A model with known answers: it sees one number of a slice, and says what it is told to say."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cardiac_vae.evaluation.reconstruction import (
+    HeldOutSlices,
+    ReconstructionConfig,
+    score_reconstruction,
+)
+from cardiac_vae.labels import Structure
+from cardiac_vae.shape_model import LossTerms, ShapeModel
+
+SIZE = 32
+
+
+def heart(shift: int = 0) -> np.ndarray:
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    distance = np.hypot(rows - 16, columns - 18 - shift)
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[np.hypot(rows - 16, columns - 11 - shift) < 7] = Structure.RV
+    mask[distance < 8] = Structure.MYO
+    mask[distance < 5] = Structure.LV
+    return mask
+
+
+class Known(ShapeModel):
+    """Remembers where the heart lies; decodes it there, without the RV if it is ``forgetful``."""
+
+    def __init__(self, forgetful: bool = False) -> None:
+        super().__init__()
+        self.forgetful = forgetful
+        self.anywhere = nn.Parameter(torch.zeros(1))
+
+    def encode(self, mask: Tensor, is_broken: Tensor | None = None) -> list[Tensor]:
+        shift = mask[:, Structure.LV].amax(dim=1).argmax(dim=1).float() - 14
+        return [torch.stack([shift, torch.zeros_like(shift)], dim=1), torch.ones(len(mask), 3)]
+
+    def decode(self, latents: Sequence[Tensor], temperature: float = 0.0) -> Tensor:
+        masks = np.stack([heart(int(shift)) for shift in latents[0][:, 0]])
+        if self.forgetful:
+            masks[masks == Structure.RV] = 0
+        return F.one_hot(torch.from_numpy(masks).long(), 4).permute(0, 3, 1, 2).float()
+
+    def forward(
+        self, mask: Tensor, target: Tensor | None = None, is_broken: Tensor | None = None
+    ) -> tuple[Tensor, LossTerms]:
+        noise = torch.randn(len(mask))
+        kl = torch.stack([torch.full((len(mask),), 3.0), torch.full((len(mask),), 4.0)], dim=1)
+        return self.decode(self.encode(mask)), LossTerms(100 + noise, kl)
+
+    def loss(self, terms: LossTerms, warmup: float = 1.0) -> Tensor:
+        return terms.negative_elbo.mean()
+
+    def sample(self, num_samples: int, temperature: float = 1.0) -> Tensor:
+        # At temperature 1 every other sample is no heart at all.
+        masks = np.stack([heart(index % 3) for index in range(num_samples)])
+        if temperature == 1:
+            masks[::2] = 0
+        return F.one_hot(torch.from_numpy(masks).long(), 4).permute(0, 3, 1, 2).float()
+
+    @property
+    def latent_sizes(self) -> list[int]:
+        return [2, 3]
+
+
+@pytest.fixture
+def slices() -> HeldOutSlices:
+    masks = np.stack([heart(shift) for shift in (0, 1, 2, 3)] + [heart() * 0])
+    return HeldOutSlices(
+        masks, ["a_ed", "a_ed", "b_ed", "b_es", "b_es"], ["a", "a", "b", "b", "b"], (1.5, 1.5)
+    )
+
+
+CONFIG = ReconstructionConfig(num_samples=10, batch_size=4)
+
+
+def test_a_perfect_model(slices: HeldOutSlices) -> None:
+    scores = score_reconstruction(Known(), slices, CONFIG)
+    metrics = scores["metrics"]
+    names = ["dice_rv", "dice_myo", "dice_lv", "dice_mean", "volume_dice_mean"]
+    assert [metrics[name]["mean"] for name in names] == [1] * 5
+    assert (metrics["dice_mean"]["n"], metrics["volume_dice_lv"]["n"]) == (4, 3)
+    assert metrics["valid_reconstructions"] == metrics["valid_references"]
+    assert metrics["valid_references"]["mean"] == 1
+    counts = ("num_slices", "num_volumes", "num_patients", "num_empty_slices")
+    assert [scores[name] for name in counts] == [4, 3, 2, 1]
+
+
+def test_the_bound_is_the_sum_of_its_parts(slices: HeldOutSlices) -> None:
+    scores = score_reconstruction(Known(), slices, CONFIG)
+    parts = [scores["metrics"][name]["mean"] for name in ("reconstruction", "rate")]
+    assert scores["metrics"]["negative_elbo"]["mean"] == pytest.approx(sum(parts))
+    assert parts[1] == pytest.approx(7)
+    assert [group["mean"] for group in scores["kl_per_group"]] == pytest.approx([3, 4])
+
+
+def test_only_latents_that_move_are_active(slices: HeldOutSlices) -> None:
+    scores = score_reconstruction(Known(), slices, CONFIG)
+    assert (scores["latent_scalars"], scores["active_units"]) == (5, 1)
+    assert scores["active_per_group"] == [1, 0]
+
+
+def test_a_lost_structure_lowers_the_mean(slices: HeldOutSlices) -> None:
+    metrics = score_reconstruction(Known(forgetful=True), slices, CONFIG)["metrics"]
+    assert metrics["dice_rv"]["mean"] == 0
+    assert metrics["dice_mean"]["mean"] == pytest.approx(2 / 3)
+
+
+def test_an_empty_sample_is_no_valid_heart(slices: HeldOutSlices) -> None:
+    hot, cool = score_reconstruction(Known(), slices, CONFIG)["samples"]
+    assert (hot["temperature"], hot["num_samples"], hot["valid_share"]) == (1.0, 10, 0.5)
+    assert (cool["temperature"], cool["valid_share"]) == (0.6, 1.0)
+
+
+def test_the_same_seed_gives_the_same_scores_and_leaves_the_generator(
+    slices: HeldOutSlices,
+) -> None:
+    torch.manual_seed(3)
+    expected = torch.randn(2)
+    torch.manual_seed(3)
+    first = score_reconstruction(Known(), slices, CONFIG)
+    torch.testing.assert_close(torch.randn(2), expected)
+    assert score_reconstruction(Known(), slices, CONFIG) == first
+
+
+def test_slices_without_a_heart_or_an_owner_are_refused(slices: HeldOutSlices) -> None:
+    with pytest.raises(ValueError, match="at least one slice with a heart"):
+        HeldOutSlices(slices.masks * 0, slices.case_ids, slices.patient_ids, (1.5, 1.5))
+    with pytest.raises(ValueError, match="5 cases and 1 patients"):
+        HeldOutSlices(slices.masks, slices.case_ids, ["a"], (1.5, 1.5))

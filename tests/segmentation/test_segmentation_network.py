@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+from cardiac_vae.segmentation.network import (
+    BRIGHTEST,
+    PIXELS_AT_ONCE,
+    SegmenterConfig,
+    build_network,
+    normalize_image,
+    slice_probabilities,
+)
+
+
+def test_the_network_keeps_the_size_and_gives_a_logit_per_structure(tiny_settings):
+    logits = build_network(tiny_settings)(torch.rand(2, 1, 32, 48))
+    assert logits.shape == (2, 4, 32, 48)
+
+
+def test_every_parameter_learns(tiny_settings):
+    network = build_network(tiny_settings)
+    network(torch.rand(2, 1, 32, 32)).square().sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+
+def test_the_default_has_two_to_five_million_parameters():
+    num = sum(parameter.numel() for parameter in build_network(SegmenterConfig()).parameters())
+    assert 2e6 < num < 5e6
+
+
+def test_windows_that_cannot_be_halved_are_refused():
+    with pytest.raises(ValueError, match="size 102 is not divisible by 4, which 3 levels need"):
+        SegmenterConfig.parse({"channels": (8, 8, 8), "windows": {"size": 102}}, "params")
+
+
+def test_one_level_is_refused():
+    with pytest.raises(ValueError, match="two levels or more"):
+        SegmenterConfig.parse({"channels": (8,)}, "params")
+
+
+def test_normalized_intensities_do_not_depend_on_the_scanner_s_scale(rng):
+    image = rng.gamma(2.0, 50.0, size=(3, 20, 20))
+    normalized = normalize_image(image)
+    np.testing.assert_allclose(normalize_image(7 * image + 100), normalized, atol=1e-5)
+    assert normalized.dtype == np.float32
+    assert normalized.min() == 0
+    assert normalized.max() <= BRIGHTEST
+    assert np.mean(normalized > 1) == pytest.approx(0.01, abs=0.002)
+
+
+def test_a_constant_volume_is_dark():
+    np.testing.assert_array_equal(normalize_image(np.full((1, 4, 4), 9.0)), np.zeros((1, 4, 4)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_scan_with_holes_is_refused(value):
+    image = np.ones((1, 4, 4))
+    image[0, 1, 2] = value
+    with pytest.raises(ValueError, match="expected an image without NaN"):
+        normalize_image(image)
+
+
+def test_slices_of_any_size_go_through_in_batches_and_come_back_in_order():
+    """With a pixelwise network the result is known: batches and padding must not show."""
+    network = torch.nn.Conv2d(1, 4, 1)
+    side = int(PIXELS_AT_ONCE**0.5) - 3
+    image = torch.rand(3, side, side + 1)
+    with torch.no_grad():
+        probabilities = slice_probabilities(network, image, multiple=32)
+        expected = network(image[:, None]).softmax(dim=1)
+    torch.testing.assert_close(probabilities, expected)
+
+
+def test_a_slice_does_not_see_its_neighbours(tiny_settings):
+    network = build_network(tiny_settings).eval()
+    image = torch.rand(3, 30, 41)
+    with torch.no_grad():
+        together = slice_probabilities(network, image, tiny_settings.multiple)
+        alone = slice_probabilities(network, image[1:2], tiny_settings.multiple)
+    torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=1e-4)

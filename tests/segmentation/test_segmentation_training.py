@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cardiac_vae.data.preparation import PreparationConfig, prepare_dataset
+from cardiac_vae.segmentation.inference import Segmenter
+from cardiac_vae.segmentation.training import (
+    SegmenterModule,
+    mean_over_present,
+    structure_dice,
+    train_segmenter,
+    training_tensors,
+)
+from cardiac_vae.training.fit import FitConfig
+
+FIT = FitConfig(
+    steps=6,
+    batch_size=4,
+    learning_rate=1e-2,
+    warmup_steps=0,
+    ema_decay=0.5,
+    validate_every=3,
+    precision="32-true",
+    accelerator="cpu",
+    devices=1,
+)
+
+
+def test_training_slices_share_a_canvas_and_keep_their_place(rng):
+    small = rng.random((2, 20, 30)).astype(np.float32)
+    large = rng.random((1, 25, 24)).astype(np.float32)
+    mask = np.zeros((2, 20, 30), np.uint8)
+    mask[1, 4:8, 10:20] = 3
+    tensors = training_tensors([(small, mask), (large, np.zeros((1, 25, 24), np.uint8))])
+    assert tensors["image"].shape == tensors["mask"].shape == (3, 1, 25, 30)
+    np.testing.assert_allclose(tensors["image"][:2, 0, :20], small, atol=1e-3)
+    assert not tensors["image"][:2, 0, 20:].any()
+    np.testing.assert_array_equal(tensors["mask"][:2, 0, :20], mask)
+    # The heart of the volume also for the slice without one; the middle where there is none.
+    assert tensors["place"].tolist() == [[6, 15, 20, 30], [6, 15, 20, 30], [12.5, 12, 25, 24]]
+
+
+def test_the_loss_falls_on_one_batch(tiny_settings, volume):
+    torch.manual_seed(0)
+    image, mask = volume
+    batch = training_tensors([(image / 1000, mask)])
+    module = SegmenterModule(tiny_settings, FIT)
+    optimizer = module.configure_optimizers()["optimizer"]
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = module.window_loss(batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_a_structure_both_lack_does_not_count_and_one_invented_is_a_miss():
+    reference, predicted = np.zeros((2, 1, 4, 4), np.uint8)
+    reference[0, 0] = predicted[0, 0] = 3
+    predicted[0, 1] = 2
+    rv, myo, lv = structure_dice(reference, predicted)
+    assert np.isnan(rv)
+    assert (myo, lv) == (0.0, 1.0)
+
+
+def test_the_mean_is_over_the_volumes_that_have_the_structure():
+    nan = float("nan")
+    means = mean_over_present([[nan, 0.5, nan], [0.8, 0.7, nan]])
+    assert means == {"rv": 0.8, "myo": pytest.approx(0.6)}
+
+
+@pytest.fixture
+def prepared(tmp_path, volume):
+    """Prepare ten patients with the same simple heart, through the folder reader."""
+    nifti = pytest.importorskip("nibabel")
+    image, mask = volume
+    for name, array in (("images", image.astype(np.float32)), ("masks", mask)):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        for number in range(10):
+            volume_ = nifti.Nifti1Image(array.transpose(2, 1, 0), np.diag([-1.5, -1.5, 8, 1]))
+            nifti.save(volume_, tmp_path / "raw" / name / f"case{number}_ed.nii.gz")
+    config = PreparationConfig(reader="nifti_folder", size=32)
+    prepare_dataset(tmp_path / "raw", tmp_path / "prepared", config)
+    return tmp_path / "prepared"
+
+
+def test_a_segmenter_is_trained_saved_and_scored(prepared, tiny_settings, tmp_path, volume):
+    metrics = train_segmenter(prepared, tmp_path / "model", tiny_settings, FIT)
+    json.dumps(metrics)
+    assert metrics["fit"]["steps"] == 6
+    assert metrics["num_train_cases"] + metrics["num_validation_cases"] < 10
+    assert set(metrics["validation_dice"]) == {"rv", "myo", "lv"}
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        "config.yaml",
+        "weights.safetensors",
+    }
+    best = 1 - metrics["fit"]["best_value"]
+    assert np.mean(list(metrics["validation_dice"].values())) == pytest.approx(best, abs=0.02)
+    loaded = Segmenter.load(tmp_path / "model", device="cpu")
+    assert loaded.predict(volume[0], (8.0, 1.5, 1.5)).shape == (3, 4, 45, 50)
+
+
+def test_other_pixels_than_the_prepared_are_refused(prepared, tiny_settings, tmp_path):
+    settings = tiny_settings.model_copy(update={"pixel_mm": 2.0})
+    with pytest.raises(ValueError, match=r"expected prepared pixels of 2.0 mm"):
+        train_segmenter(prepared, tmp_path / "model", settings, FIT)

@@ -1,0 +1,204 @@
+"""The pipeline as written: what ``dvc.yaml`` lists is what the stages read, and it all runs."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from imports import PACKAGE, ROOT, reached_from
+
+from cardiac_vae.config import read_yaml, write_yaml
+from cardiac_vae.models import available_models, build_model
+
+RECIPES = sorted((ROOT / "configs" / "models").glob("*.yaml"))
+PIPELINE = read_yaml(ROOT / "dvc.yaml")
+
+
+def stages() -> dict[str, dict[str, Any]]:
+    """Return the stages by name, those of ``foreach`` once per recipe with its values filled in."""
+    resolved = {}
+    for name, stage in PIPELINE["stages"].items():
+        if "foreach" not in stage:
+            resolved[name] = stage
+            continue
+        assert stage["foreach"] == "${recipes}"
+        for key, item in PIPELINE["vars"][0]["recipes"].items():
+            text = yaml.safe_dump(stage["do"]).replace("${key}", key).replace("${item}", item)
+            resolved[f"{name}@{key}"] = yaml.safe_load(text)
+    return resolved
+
+
+STAGES = stages()
+
+
+def script_of(stage: dict[str, Any]) -> Path:
+    module = stage["cmd"].split()[2]
+    return ROOT / (module.replace(".", "/") + ".py")
+
+
+def code_of(stage: dict[str, Any]) -> set[Path]:
+    """Return the stage's script and all it imports; package files that only hold a docstring not.
+
+    A stage that builds a shape model imports the file of that model by name; one that lists their
+    folder builds any of them.
+    """
+    script = script_of(stage)
+    code = {script} | reached_from(script)
+    if PACKAGE / "models" / "__init__.py" in code:
+        listed = [ROOT / dep for dep in stage["deps"] if dep.startswith("cardiac_vae/models")]
+        models = [file for dep in listed for file in (dep.glob("*.py") if dep.is_dir() else [dep])]
+        assert {file.stem for file in models} > {"__init__"}
+        code |= set(models).union(*(reached_from(model) for model in models))
+    docstrings_only = {
+        file for file in code if file.name == "__init__.py" and file.parent.name != "models"
+    }
+    return code - docstrings_only
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_lists_the_code_it_runs_and_no_other(name: str):
+    stage = STAGES[name]
+    code = code_of(stage)
+    listed = {ROOT / dep for dep in stage["deps"] if dep.startswith(("cardiac_vae/", "pipelines/"))}
+    unlisted = {file for file in code if not any(file.is_relative_to(dep) for dep in listed)}
+    assert {str(file.relative_to(ROOT)) for file in unlisted} == set()
+    idle = {dep for dep in listed if not any(file.is_relative_to(dep) for file in code)}
+    assert {str(dep.relative_to(ROOT)) for dep in idle} == set()
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_names_the_sections_of_parameters_it_reads(name: str):
+    stage = STAGES[name]
+    known = set(read_yaml(ROOT / "configs" / "params.yaml"))
+    source = script_of(stage).read_text()
+    read = {section for section in known if f'read_section(PARAMS, "{section}")' in source}
+    [listed] = [
+        params["configs/params.yaml"]
+        for params in stage["params"]
+        if "configs/params.yaml" in params
+    ]
+    assert {section.split(".")[0] for section in listed} == read
+
+
+def test_every_section_of_parameters_belongs_to_a_stage():
+    sections = set(read_yaml(ROOT / "configs" / "params.yaml"))
+    used = {
+        section.split(".")[0]
+        for stage in STAGES.values()
+        for params in stage["params"]
+        for section in params.get("configs/params.yaml") or []
+    }
+    assert sections == used
+
+
+def test_every_recipe_is_in_the_pipeline_with_its_model():
+    recipes = PIPELINE["vars"][0]["recipes"]
+    assert recipes == {path.stem: read_yaml(path)["module"] for path in RECIPES}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_builds(path: Path):
+    recipe = read_yaml(path)
+    assert recipe["module"] in available_models()
+    model = build_model(recipe["module"], recipe["settings"])
+    assert sum(parameter.numel() for parameter in model.parameters()) > 0
+    assert path.read_text().startswith("#"), "a recipe starts with its paper, command and numbers"
+
+
+TINY = {
+    "phantom": {"num_patients": 8},
+    "train": {"fit": {"steps": 4, "batch_size": 4, "validate_every": 2}},
+    "train_segmenter": {"fit": {"steps": 4, "batch_size": 2, "validate_every": 2}},
+    "evaluate": {"reconstruction": {"num_samples": 4}},
+}
+
+
+def merged(values: Any, changes: Any) -> Any:
+    if not isinstance(changes, dict):
+        return changes
+    return {**values, **{key: merged(values.get(key), item) for key, item in changes.items()}}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the project after a study of eight phantoms with budgets of a few steps."""
+    root = tmp_path_factory.mktemp("project")
+    for name in ("cardiac_vae", "pipelines", "configs", ".dvc/config", ".dvcignore", "dvc.yaml"):
+        source, target = ROOT / name, root / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    params = root / "configs" / "params.yaml"
+    write_yaml(params, merged(read_yaml(params), TINY))
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    dvc(root, "repro")
+    return root
+
+
+def dvc(project: Path, *arguments: str) -> str:
+    """Run DVC there, whose stages call the ``python`` that runs the tests."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(
+        command, cwd=project, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_whole_study_runs_and_runs_once(project: Path):
+    for stage in STAGES.values():
+        for output in [*stage["outs"], *stage.get("metrics", [])]:
+            path = project / (output if isinstance(output, str) else next(iter(output)))
+            assert path.exists(), path
+    for recipe in PIPELINE["vars"][0]["recipes"]:
+        refined = json.loads((project / f"reports/refine/{recipe}.json").read_text())
+        verdicts = [
+            case["after"]["is_valid"] for scans in refined.values() for case in scans["cases"]
+        ]
+        assert verdicts
+        assert all(verdicts)
+    page = (project / "reports" / "report.html").read_text()
+    assert "https://" not in page.replace("https://doi.org", "")
+    assert json.loads(dvc(project, "status", "--json")) == {}
+
+    start = time.monotonic()
+    dvc(project, "repro")
+    assert time.monotonic() - start < 20
+    with sqlite3.connect(project / "mlflow.db") as database:
+        runs = database.execute("SELECT name, status FROM runs").fetchall()
+    assert sorted(runs) == sorted((name.replace("@", "-"), "FINISHED") for name in STAGES)
+
+
+@pytest.mark.slow
+def test_a_changed_recipe_reruns_that_recipe_only(project: Path):
+    recipe = project / "configs" / "models" / "vae.yaml"
+    text = recipe.read_text()
+    write_yaml(recipe, merged(read_yaml(recipe), {"settings": {"beta": 2.0}}))
+    changed = set(json.loads(dvc(project, "status", "--json")))
+    recipe.write_text(text)
+    assert changed == {"train@vae"}
+
+
+@pytest.mark.slow
+def test_an_unknown_parameter_is_named(project: Path):
+    params = project / "configs" / "params.yaml"
+    text = params.read_text()
+    write_yaml(params, merged(read_yaml(params), {"prepare": {"pixels": 2}}))
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.prepare"], cwd=project, capture_output=True, text=True
+    )
+    params.write_text(text)
+    assert done.returncode == 1
+    message = done.stderr.strip().splitlines()[-1]
+    assert "configs/params.yaml: prepare: pixels: unknown parameter" in message
