@@ -9,9 +9,9 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PORT ?= 5000
-# Plain PyPI serves torch with gigabytes of CUDA libraries on Linux; this index adds the CPU build,
-# which pip prefers. For a GPU: make TORCH_INDEX= repro
-TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
+# Where torch comes from. Some package indices serve it with gigabytes of CUDA libraries: without a
+# GPU, name one that has the CPU build, for example make TORCH_INDEX='--index-url ...' repro
+TORCH_INDEX ?=
 
 VENV := .venv
 BIN := $(VENV)/bin

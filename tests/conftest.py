@@ -45,7 +45,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _disk_hearts(size: int) -> np.ndarray:
-    """Return (N, size, size) ``Structure`` values: ventricles of several sizes, with and without RV."""
+    """Return (N, size, size) ``Structure`` values: three sizes, each with and without an RV."""
     rows, columns = np.mgrid[:size, :size]
     hearts = []
     for radius in (6, 9, 12):

@@ -167,7 +167,8 @@ def finish(volumes: Sequence[VolumeReport], failures: Sequence[Failure], path: P
     """Print the summary table, the warnings and the failures, and write the report."""
     everything = [*volumes, *map(VolumeReport.failed, failures)]
     num_cases = len({volume.source for volume in everything})
-    _print_summary(everything)
+    if volumes:
+        _print_summary(everything)
     for volume in volumes:
         for warning in volume.warnings:
             say(f"warning: {volume.source}, frame {volume.frame}: {warning}")
@@ -189,7 +190,7 @@ def _print_summary(volumes: Sequence[VolumeReport]) -> None:
         result = results.pop() if len(results) == 1 else "refined"
         totals[result] = totals.get(result, 0) + 1
         sums = [
-            sum(getattr(volume, name) for volume in frames)
+            "-" if result == "failed" else sum(getattr(volume, name) for volume in frames)
             for name in ("slices", "plausible_before", "plausible_after", "changed_slices")
         ]
         rows.append((names[Path(source)], len(frames), *sums, result))

@@ -64,11 +64,11 @@ def heart_centre_mm(
     centres = np.array(ndimage.center_of_mass(inner, parts, np.arange(1, num_parts + 1)))[:, 1:]
     distances_mm = np.linalg.norm((centres - centres[sizes.argmax()]) * grid.pixel_mm, axis=1)
     is_heart = (sizes >= _SAME_HEART_SHARE * sizes.max()) & (distances_mm <= _SAME_HEART_MM)
-    heart = np.isin(parts, np.flatnonzero(is_heart) + 1).any(axis=0)
+    occupied = np.nonzero(np.isin(parts, np.flatnonzero(is_heart) + 1))[1:]
     mass = np.average(centres[is_heart], axis=0, weights=sizes[is_heart])
     corner = np.array([box[1].start, box[2].start])
     index = [
-        _fitting_centre(mass[axis], np.flatnonzero(heart.any(axis=1 - axis)), window_mm / pixel)
+        _fitting_centre(mass[axis], occupied[axis], window_mm / pixel)
         for axis, pixel in enumerate(grid.pixel_mm)
     ]
     row, column = (corner + index + 0.5) * grid.pixel_mm + grid.origin_mm
@@ -80,7 +80,7 @@ def _fitting_centre(mass: float, occupied: np.ndarray, window: float) -> float:
 
     Half a pixel is left over, for the window's corner is moved to a pixel edge.
     """
-    first, last = occupied[0] - 1, occupied[-1] + 1
+    first, last = occupied.min() - 1, occupied.max() + 1
     if last - first > window:
         return float(first + last) / 2
     return float(np.clip(mass, last - window / 2, first + window / 2))

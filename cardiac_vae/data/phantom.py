@@ -150,7 +150,7 @@ def _draw_acquisition(config: PhantomConfig, rng: np.random.Generator) -> Acquis
         brightness=float(np.exp(rng.uniform(np.log(110), np.log(380)))),
         muscle=rng.uniform(0.28, 0.52),
         band_deg=rng.uniform(25, 155),
-        band_mm=rng.uniform(0, 115),
+        band_mm=rng.uniform(-70, 95),
         field_of_view=rng.uniform(0.84, 1.1),
     )
 
@@ -162,8 +162,8 @@ def _draw_placement(
     slice_mm = float(rng.choice([8.0, 9.0, 10.0]))
     height, width = ((256, 216), (256, 208), (256, 232), (240, 208), (224, 200))[rng.integers(5)]
     pixel_mm = float(np.clip(rng.uniform(315, 405) / height, 1.2, 1.8).round(4))
-    first = rng.uniform(0.0, 1.0) * slice_mm
-    needed = ceil((heart.length_mm + rng.uniform(-6, 5) - first) / slice_mm)
+    first = min(0.0, heart.rv_base_mm) + rng.uniform(0, 1) * slice_mm
+    needed = ceil((heart.length_mm + rng.uniform(-8, 3) - first) / slice_mm)
     while needed > 11 and slice_mm < 10:
         slice_mm += 1
         needed = ceil((heart.length_mm - first) / slice_mm)
@@ -260,6 +260,7 @@ def _factor_rows(patient: Patient) -> Iterator[dict[str, Any]]:
             "case_id": f"{patient.patient_id}_{phase}",
             "patient_id": patient.patient_id,
             "phase": str(phase),
+            "frame": patient.record.frames[phase],
             "lv_ml": heart.edv_ml if is_ed else heart.esv_ml,
             "rv_ml": heart.rv_edv_ml if is_ed else heart.rv_esv_ml,
             "ef_percent": heart.ef_percent,

@@ -58,7 +58,7 @@ DIAGNOSES: dict[str, Diagnosis] = {
         wall_mm=Distribution(7.6, 1.0, 5.5, 10),
         rv_edv_ml=Distribution(172, 45, 90, 270),
         rv_ef_percent=Distribution(36, 11, 15, 60),
-        axis_ratio=1.62,
+        axis_ratio=1.58,
     ),
     "HCM": Diagnosis(
         edv_ml=Distribution(130, 26, 80, 200),
@@ -163,7 +163,7 @@ def draw_heart(group: str, rng: np.random.Generator) -> HeartFactors:
         infarct_deg=float(rng.choice([50.0, 150.0, 270.0]) + rng.normal(0, 15)),
         infarct_depth=rng.uniform(0.45, 0.8),
         septal_flattening=share(diagnosis.septal_flattening),
-        rv_base_mm=Distribution(1, 5, -7, 14).draw(rng),
+        rv_base_mm=Distribution(2, 5, -7, 14).draw(rng),
         rv_apex=rng.uniform(0.78, 0.95),
         rv_span_deg=rng.uniform(138, 168),
         ellipticity=rng.uniform(0.0, 0.05),

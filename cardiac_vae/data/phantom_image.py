@@ -30,7 +30,7 @@ class Acquisition:
         brightness: Grey value of blood.
         muscle: Signal of the myocardium, as a share of the blood's.
         band_deg, band_mm: Where the field is off: direction of the disturbance (from the heart)
-            and radius of the bands around it.
+            and radius of the bands around it (none if negative).
         field_of_view: Radius that the gradients' correction leaves, as a share of the diagonal.
     """
 

@@ -6,19 +6,36 @@ from typing import Any
 
 import numpy as np
 
-from cardiac_vae.metrics.summary import bootstrap_mean
+from cardiac_vae.metrics.summary import Interval, bootstrap_mean, paired_difference
 
 
 def interval(values: np.ndarray, patients: Sequence[str], seed: int) -> dict[str, Any] | None:
     """Return mean, low, high and n of the values (N,) that are known; None if none is.
 
-    ``patients`` names the patient of each value; the interval draws patients.
+    ``patients`` names the patient of each value; the interval draws patients, and of a single one
+    there is none: low and high are None.
     """
     known = ~np.isnan(values)
     if not known.any():
         return None
     owners = np.asarray(patients)[known].tolist()
-    return as_json(asdict(bootstrap_mean(values[known], owners, seed)))
+    return _plain(bootstrap_mean(values[known], owners, seed), owners)
+
+
+def difference(
+    after: np.ndarray, before: np.ndarray, patients: Sequence[str], seed: int
+) -> dict[str, Any] | None:
+    """Return the same of after minus before, value by value; both are NaN in the same places."""
+    known = ~np.isnan(after)
+    if not known.any():
+        return None
+    owners = np.asarray(patients)[known].tolist()
+    return _plain(paired_difference(after[known], before[known], owners, seed), owners)
+
+
+def _plain(found: Interval, owners: Sequence[str]) -> dict[str, Any]:
+    values = as_json(asdict(found))
+    return values if len(set(owners)) > 1 else values | {"low": None, "high": None}
 
 
 def as_json(values: Mapping[str, Any]) -> dict[str, Any]:

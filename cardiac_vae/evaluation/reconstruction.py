@@ -100,13 +100,15 @@ def score_reconstruction(
 ) -> dict[str, Any]:
     """Score a shape model in evaluation mode on held-out slices, as plain values for JSON.
 
-    Returns ``metrics`` (name -> mean, low, high, n, the interval drawing patients): ``dice_*`` per
-    slice and ``volume_dice_*`` per volume of rv, myo, lv and their mean, ``valid_reconstructions``
-    and ``valid_references`` (shares), ``negative_elbo``, ``rate`` (the KL) and ``reconstruction``
-    in nats per slice; ``kl_per_group`` (the same, one per latent group, top first);
-    ``latent_scalars``, ``active_units``, ``latent_sizes`` and ``active_per_group``; ``samples``
-    (per temperature: temperature, num_samples, valid_share); ``num_slices``, ``num_volumes``,
-    ``num_patients``, ``num_empty_slices`` (left out).
+    Returns ``num_slices``, ``num_volumes``, ``num_patients``, ``num_empty_slices`` (left out), and
+
+    - ``metrics``: name -> mean, low, high, n, the interval drawing patients; ``dice_*`` per slice
+      and ``volume_dice_*`` per volume of rv, myo, lv and their mean; ``valid_reconstructions`` and
+      ``valid_references``, shares, where an empty mask is not valid; ``negative_elbo``, ``rate``
+      (the KL) and ``reconstruction`` in nats per slice;
+    - ``kl_per_group``: the same, one per latent group, top first;
+    - ``latent_scalars``, ``latent_sizes`` and of these ``active_units``, ``active_per_group``;
+    - ``samples``: per temperature ``temperature``, ``num_samples``, ``valid_share``.
 
     Random numbers are drawn from ``config.seed``; the caller's generator is left as it was.
     """
@@ -146,6 +148,11 @@ def score_reconstruction(
     }
 
 
+def is_valid_heart(mask: np.ndarray, pixel_mm: tuple[float, float]) -> bool:
+    """Return whether a slice (H, W) breaks no criterion and is not empty, which breaks none."""
+    return bool(mask.any()) and is_valid(mask, pixel_mm)
+
+
 def _run(
     model: ShapeModel, masks: np.ndarray, config: ReconstructionConfig
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray]:
@@ -183,8 +190,7 @@ def _score_samples(
     while len(verdicts) < config.num_samples:
         size = min(config.batch_size, config.num_samples - len(verdicts))
         masks = model.sample(size, temperature).argmax(dim=1).cpu().numpy().astype(np.uint8)
-        # A sample without a heart breaks no criterion, but it is no heart either.
-        verdicts += [float(mask.any() and is_valid(mask, pixel_mm)) for mask in masks]
+        verdicts += [float(is_valid_heart(mask, pixel_mm)) for mask in masks]
     return {
         "temperature": temperature,
         "num_samples": len(verdicts),
@@ -193,7 +199,7 @@ def _score_samples(
 
 
 def _validity(masks: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
-    return np.array([float(is_valid(mask, pixel_mm)) for mask in masks])
+    return np.array([float(is_valid_heart(mask, pixel_mm)) for mask in masks])
 
 
 def _slice_dice(reference: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from cardiac_vae.anatomy.criteria import CRITERIA
-from cardiac_vae.evaluation.intervals import as_json, interval
+from cardiac_vae.evaluation.intervals import as_json, difference, interval
 from cardiac_vae.evaluation.patients import MEASUREMENTS, measure_patients
 from cardiac_vae.evaluation.scores import CaseScores
 from cardiac_vae.evaluation.tables import RowsByVariant
 from cardiac_vae.labels import HEART, Phase, Structure
 from cardiac_vae.metrics.clinical import agreement
-from cardiac_vae.metrics.summary import paired_difference, summarize_distances
+from cardiac_vae.metrics.summary import summarize_distances
 
 Table = Mapping[str, np.ndarray]
 """Per variant the values of one metric, in one order of cases for all variants."""
@@ -239,7 +239,4 @@ def _add_metric(
             continue
         summary["variants"][variant]["metrics"][name] = mean
         if variant in summary["differences"]:
-            known = ~np.isnan(values)
-            patients = np.asarray(owners)[known].tolist()
-            difference = paired_difference(values[known], reference[known], patients, seed)
-            summary["differences"][variant][name] = as_json(asdict(difference))
+            summary["differences"][variant][name] = difference(values, reference, owners, seed)

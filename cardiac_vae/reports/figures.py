@@ -200,7 +200,11 @@ def kl_per_group(by_recipe: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure
     panels = figure.subplots(1, len(by_recipe), squeeze=False, sharey=False, width_ratios=widths)[0]
     for axes, (recipe, groups) in zip(panels, by_recipe.items(), strict=True):
         means = np.array([group["mean"] for group in groups])
-        spread = np.abs([[group["low"], group["high"]] for group in groups] - means[:, None]).T
+        ends = [
+            [group["mean"] if group[end] is None else group[end] for end in ("low", "high")]
+            for group in groups
+        ]
+        spread = np.abs(np.array(ends) - means[:, None]).T
         axes.bar(
             np.arange(len(groups)),
             means,
@@ -211,6 +215,7 @@ def kl_per_group(by_recipe: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure
         )
         axes.set_xticks(np.arange(len(groups)), [str(index + 1) for index in range(len(groups))])
         axes.set_xlim(-0.8, max(len(groups), 2) - 0.2)
+        axes.set_ylim(bottom=0)
         axes.set_title(f"{recipe}: {means.sum():.0f} nats")
         axes.set_xlabel("latent group")
         axes.grid(visible=True, axis="y")

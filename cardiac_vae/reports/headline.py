@@ -21,7 +21,7 @@ KEY_COLUMNS = (
     Column("hd95_mm_mean", "HD95", "mm", 1, is_lower_better=True),
     Column("assd_mm_mean", "ASSD", "mm", 2, is_lower_better=True),
     Column("valid_slices", "Valid slices", "%", 1, 100),
-    Column("valid_volumes", "Valid volumes", "%", 1, 100),
+    Column("valid_volumes", "Valid volumes", "below, in %", 1, 100),
     Column("missed_and_spurious", "Missed / spurious", "structures"),
 )
 

@@ -71,7 +71,7 @@ def anatomy(recipes: Sequence[RecipeResults]) -> Section:
     columns = (
         Column("valid_slices", "Valid slices", "% of all", 1, 100),
         Column("valid_slices_not_empty", "Not empty", "% of those drawn", 1, 100),
-        Column("valid_volumes", "Valid volumes", "all slices valid", 1, 100),
+        Column("valid_volumes", "Valid volumes", "below, in %", 1, 100),
     )
     parts = [
         paragraph(
@@ -182,7 +182,7 @@ def clinical(recipes: Sequence[RecipeResults]) -> Section:
                     f"Agreement with the expert, {recipe.name}, {scans} scans",
                     "Bland-Altman plots, one dot per patient: error (predicted minus expert) "
                     "against the mean of both. Solid line: bias; dashed: 95 % limits of agreement "
-                    "(bias \N{PLUS-MINUS SIGN} 1.96 SD).",
+                    "1.96 SD to either side.",
                 )
             )
     return Section("clinical", "Clinical measurements", parts)

@@ -46,7 +46,8 @@ def build_report(
         shapes.training(study),
         shapes.data(study),
     ]
-    return page(TITLE, {**facts, **_facts(study)}, sections)
+    shown = [section for section in sections if section.parts]
+    return page(TITLE, {**facts, **_facts(study)}, shown)
 
 
 def _facts(study: Study) -> dict[str, str]:

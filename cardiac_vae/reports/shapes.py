@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cardiac_vae.anatomy.criteria import is_valid
-from cardiac_vae.evaluation.reconstruction import HeldOutSlices
+from cardiac_vae.evaluation.reconstruction import HeldOutSlices, is_valid_heart
 from cardiac_vae.labels import NUM_CLASSES
 from cardiac_vae.reports import figures, pictures
 from cardiac_vae.reports.html import Section, figure, heading, paragraph
@@ -90,7 +89,7 @@ def _pictures(name: str, model: ShapeModel, slices: HeldOutSlices) -> list[str]:
         torch.manual_seed(0)
         samples = {t: _decided(model.sample(_NUM_SAMPLES, t)) for t in (1.0, 0.6)}
     validity = {
-        temperature: [bool(mask.any()) and is_valid(mask, slices.pixel_mm) for mask in drawn_masks]
+        temperature: [is_valid_heart(mask, slices.pixel_mm) for mask in drawn_masks]
         for temperature, drawn_masks in samples.items()
     }
     return [
@@ -114,7 +113,10 @@ def _decided(probabilities: Tensor) -> np.ndarray:
 
 
 def training(study: Study) -> Section:
-    """Return how long each model was fitted, and its curves where they were kept."""
+    """Return how long each model was fitted, and its curves where they were kept.
+
+    A training report may hold ``history``: what was logged -> points (step, value).
+    """
     fitted = {recipe.name: recipe.training for recipe in study.recipes}
     fitted["segmenter"] = study.segmenter
     fitted = {name: values for name, values in fitted.items() if values}
@@ -128,6 +130,8 @@ def training(study: Study) -> Section:
         ]
         for name, values in fitted.items()
     ]
+    if not lines:
+        return Section("training", "Training", [])
     head = ("Model", "Steps", "Minutes", "Best validation loss", "Stopped early")
     parts = [plain_table(head, lines)]
     histories = {n: values["history"] for n, values in fitted.items() if values.get("history")}
@@ -152,6 +156,8 @@ def refinement(recipes: Sequence[RecipeResults]) -> Section:
             changed = f"{found['num_changed']} of {found['num_cases']}"
             seconds = number(found.get("seconds_per_scan"), 2)
             lines.append([recipe.name, scans, changed, seconds, routes])
+    if not lines:
+        return Section("refinement", "What refinement did", [])
     head = ("Recipe", "Scans", "Masks changed", "Seconds per scan", "Slices by what was done")
     return Section(
         "refinement",

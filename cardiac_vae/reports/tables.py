@@ -118,7 +118,9 @@ def interval(values: Mapping[str, Any] | None, digits: int, scale: float = 1.0) 
 
 
 def limits(values: Mapping[str, Any], digits: int, scale: float = 1.0) -> str:
-    """Return the ends of an interval as text."""
+    """Return the ends of an interval as text; of one patient alone there is none."""
+    if values["low"] is None:
+        return "(one patient)"
     return f"[{number(values['low'], digits, scale)}, {number(values['high'], digits, scale)}]"
 
 

@@ -75,7 +75,7 @@ def main() -> None:
     """Read the arguments and write the figure beside this script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("acdc", type=Path)
-    parser.add_argument("--first", type=int, default=0, help="index of the first phantom")
+    parser.add_argument("--first", type=int, default=10, help="index of the first phantom")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".png"))
     arguments = parser.parse_args()
     figure, axes = plt.subplots(2, 6, figsize=(15, 6.4), height_ratios=(1.25, 1))
@@ -84,7 +84,7 @@ def main() -> None:
         case = phantom_case(arguments.first + column - 1, PhantomConfig())
         draw((axes[0, column], axes[1, column]), case, f"phantom, {case.group}")
     figure.tight_layout(pad=0.4)
-    figure.savefig(arguments.output, dpi=100)
+    figure.savefig(arguments.output, dpi=75)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """``cardiac-vae check``: the findings, the verdict, the exit status; and a start without weight."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +84,11 @@ def test_help_comes_within_a_second_and_without_weight():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     for arguments in (["--help"], ["refine", "--help"]):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True)
-        assert time.perf_counter() - start < 1
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # The processor's seconds, not the clock's: other work on the machine is no fault of ours.
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
 def test_the_installed_command_answers():

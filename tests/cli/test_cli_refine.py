@@ -128,6 +128,22 @@ def test_a_folder_run_reports_each_case_and_survives_a_bad_one(
     assert result.stderr.splitlines()[0] == "1 of 3 failed:"
 
 
+@pytest.mark.parametrize("cavity", [1, 3])
+def test_a_heart_beyond_what_the_model_sees_becomes_plausible(
+    refine, write_nifti, tmp_path, cavity
+):
+    """The model sees 144 mm; here a cavity is probable everywhere, and the mask is one of it."""
+    mask = np.zeros((3, 180, 200), np.uint8)
+    mask[:, 20:-20, 20:-20] = cavity
+    mask[:, 80:90, 90:110] = 0
+    probabilities = np.full((4, *mask.shape), 0.01, np.float32)
+    probabilities[cavity] = 0.97
+    path, out = write_nifti("mask.nii.gz", mask), tmp_path / "out.nii.gz"
+    result = refine(path, out, "--probabilities", write_nifti("p.nii.gz", probabilities))
+    assert result.exit_code == 0, result.output
+    assert check_volume(voxels(out), SPACING).is_valid
+
+
 def test_an_empty_mask_passes_with_a_warning(refine, write_nifti, heart, tmp_path):
     path = write_nifti("mask.nii.gz", np.zeros_like(heart))
     out = tmp_path / "out.nii.gz"

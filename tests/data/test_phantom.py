@@ -114,7 +114,8 @@ def test_diagnoses_differ_as_they_should(rng):
         return max(w.max() for w in walls), min(w.min() for w in walls)
 
     assert max(heart.ef_percent for heart in hearts["DCM"] + hearts["MINF"]) <= 40
-    assert thickest_and_thinnest("HCM")[0] > 15 > 12 > thickest_and_thinnest("DCM")[0]
+    assert thickest_and_thinnest("HCM")[0] > 15
+    assert thickest_and_thinnest("DCM")[0] < 12
     assert thickest_and_thinnest("MINF")[1] < thickest_and_thinnest("NOR")[1]
     assert np.mean([h.rv_edv_ml / h.edv_ml for h in hearts["RV"]]) > 1.5
 
@@ -171,7 +172,7 @@ def test_breath_holds_shift_the_heart_only_if_asked(rng):
     assert np.abs(np.diff(centres, n=2, axis=0)).max() < 1.0
 
 
-def test_a_smaller_cohort_is_the_beginning_of_a_larger_one(cohort, tmp_path):
+def test_a_cohort_is_byte_for_byte_the_beginning_of_a_larger_one(cohort, tmp_path):
     write_cohort(tmp_path, PhantomConfig(num_patients=3, seed=3))
     small, large = files_of(cohort), files_of(tmp_path)
     for name in small.keys() - {"factors.csv"}:
@@ -180,12 +181,8 @@ def test_a_smaller_cohort_is_the_beginning_of_a_larger_one(cohort, tmp_path):
     assert len(large) == len(small) + 5
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not(cohort, tmp_path):
-    write_cohort(tmp_path / "same", PhantomConfig(num_patients=2, seed=3))
-    assert files_of(tmp_path / "same") == files_of(cohort)
-    write_cohort(tmp_path / "other", PhantomConfig(num_patients=1, seed=4))
-    name = "patient001/Info.cfg"
-    assert files_of(tmp_path / "other")[name] != files_of(cohort)[name]
+def test_another_seed_gives_other_hearts(patients):
+    assert make_patient(0, PhantomConfig(seed=4)).heart != patients[0].heart
 
 
 def test_files_have_the_layout_of_acdc_with_its_trap(cohort, patients):

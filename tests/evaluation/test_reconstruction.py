@@ -112,6 +112,16 @@ def test_a_lost_structure_lowers_the_mean(slices: HeldOutSlices) -> None:
     assert metrics["dice_mean"]["mean"] == pytest.approx(2 / 3)
 
 
+def test_an_empty_reconstruction_is_not_valid(slices: HeldOutSlices) -> None:
+    class Blank(Known):
+        def decode(self, latents: Sequence[Tensor], temperature: float = 0.0) -> Tensor:
+            return super().decode(latents) * torch.tensor([1.0, 0, 0, 0])[:, None, None]
+
+    metrics = score_reconstruction(Blank(), slices, CONFIG)["metrics"]
+    assert metrics["valid_reconstructions"]["mean"] == 0
+    assert metrics["dice_mean"]["mean"] == 0
+
+
 def test_an_empty_sample_is_no_valid_heart(slices: HeldOutSlices) -> None:
     hot, cool = score_reconstruction(Known(), slices, CONFIG)["samples"]
     assert (hot["temperature"], hot["num_samples"], hot["valid_share"]) == (1.0, 10, 0.5)

@@ -132,6 +132,18 @@ def test_one_phase_has_volumes_but_no_ejection_fraction(make_row: MakeRow) -> No
     assert metrics["abs_error_lv_esv_ml"]["mean"] == 0
 
 
+def test_one_patient_has_no_interval(make_row: MakeRow) -> None:
+    rows = [make_row("patient001", "ed"), make_row("patient001", "es", dice=0.7)]
+    better = [make_row("patient001", "ed", dice=1), make_row("patient001", "es", dice=1)]
+    summary = summarize({"segmenter": rows, "refined": better})
+    for found in (
+        summary["variants"]["segmenter"]["metrics"]["dice_lv"],
+        summary["differences"]["refined"]["dice_lv"],
+    ):
+        assert (found["low"], found["high"], found["n"]) == (None, None, 2)
+    assert found["mean"] == pytest.approx(0.2)
+
+
 def test_other_cases_are_refused(make_row: MakeRow) -> None:
     rows = {"segmenter": [make_row("patient001")], "refined": [make_row("patient002")]}
     with pytest.raises(ValueError, match=r"refined: expected the 1 cases .*patient001_ed"):

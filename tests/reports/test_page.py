@@ -1,0 +1,77 @@
+"""The page holds everything it shows, and shows everything the study has."""
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from cardiac_vae.data.preparation import PreparationConfig
+from cardiac_vae.reports.page import build_report
+from cardiac_vae.shape_model import ShapeModel
+
+DATA_URI = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
+EMPTY_TAGS = {"meta", "img", "br"}
+
+
+@pytest.fixture(scope="module")
+def page(study: Path, preparation: PreparationConfig, copying: ShapeModel) -> str:
+    facts = {"Data": "slabs & more", "Commit": "0123abc"}
+    return build_report(study, preparation, {"copy": copying}, facts)
+
+
+def test_nothing_is_fetched(page: str) -> None:
+    text = DATA_URI.sub("", page)
+    assert "http" not in text
+    for word in ("<script", "<link", "@import", "url(", "srcset"):
+        assert word not in text
+    assert re.findall(r"src='([^']*)'", text) == [""] * page.count("<img")
+
+
+def test_all_figures_are_there_and_are_images(page: str) -> None:
+    images = [base64.b64decode(data) for data in DATA_URI.findall(page)]
+    # Dice, criteria, cases and agreement on two kinds of scans; KL, decoded, samples; training.
+    assert len(images) == 1 + 1 + 2 + 2 + 3 + 1
+    assert all(image.startswith(b"\x89PNG\r\n") and len(image) > 3000 for image in images)
+    assert page.count("<figcaption>") == len(images)
+
+
+def test_the_contents_lead_to_every_section(page: str) -> None:
+    targets = re.findall(r"<a href='#(\w+)'>", page)
+    assert targets == re.findall(r"<section id='(\w+)'>", page)
+    assert targets[0] == "results"
+
+
+def test_tags_are_closed_in_order(page: str) -> None:
+    class Balance(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag not in EMPTY_TAGS:
+                self.open.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    parser = Balance()
+    parser.feed(DATA_URI.sub("", page))
+    assert parser.open == []
+
+
+def test_the_numbers_are_those_of_the_study(page: str) -> None:
+    assert "0 valid volumes become 4 of 4" in page
+    assert "4 volumes of 2 patients" in page
+    assert "<b>4 of 4</b>" in page
+    assert "slabs &amp; more" in page
+    assert "0123abc" in page
+    assert "1 train, 1 validation, 2 test" in page
+
+
+def test_a_study_without_evaluation_says_what_to_run(
+    tmp_path: Path, preparation: PreparationConfig
+) -> None:
+    with pytest.raises(FileNotFoundError, match="run the evaluate stage first"):
+        build_report(tmp_path, preparation, {}, {})
