@@ -32,14 +32,25 @@ def zero_initialized(layer: nn.Module) -> nn.Module:
 def patches(spatial_dims: int, in_channels: int, out_channels: int, size: int) -> nn.Module:
     """Return a stem that turns each patch of ``size`` pixels a side into one position.
 
-    It is space-to-depth and a 1 x 1 convolution in one layer: no convolution runs at full size.
+    It is space-to-depth and two 1 x 1 convolutions: nothing runs at full size. The first is as
+    wide as a patch has values, so that no detail is lost before the first nonlinearity.
     """
-    return CONVOLUTIONS[spatial_dims](in_channels, out_channels, size, stride=size)
+    wide = max(out_channels, in_channels * size**2)
+    return nn.Sequential(
+        CONVOLUTIONS[spatial_dims](in_channels, wide, size, stride=size),
+        nn.SiLU(),
+        convolution(spatial_dims, wide, out_channels, kernel=1),
+    )
 
 
 def from_patches(spatial_dims: int, in_channels: int, out_channels: int, size: int) -> nn.Module:
-    """Return the inverse of ``patches``: each position becomes ``size`` pixels a side."""
-    return TRANSPOSED[spatial_dims](in_channels, out_channels, size, stride=size)
+    """Return the mirror of ``patches``: each position becomes ``size`` pixels a side."""
+    wide = 2 * max(in_channels, out_channels * size**2)
+    return nn.Sequential(
+        convolution(spatial_dims, in_channels, wide, kernel=1),
+        nn.SiLU(),
+        TRANSPOSED[spatial_dims](wide, out_channels, size, stride=size),
+    )
 
 
 def batch_norm(spatial_dims: int, channels: int) -> nn.Module:
@@ -80,7 +91,7 @@ class EncoderCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor of the same shape."""
-        return x + 0.1 * self.branch(x)
+        return x + self.branch(x)
 
 
 class DecoderCell(nn.Module):
@@ -110,7 +121,7 @@ class DecoderCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor of the same shape."""
-        return x + 0.1 * self.branch(x)
+        return x + self.branch(x)
 
 
 class Downsample(nn.Module):

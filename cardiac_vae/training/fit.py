@@ -36,8 +36,8 @@ MONITORED = "validation/loss"
 class FitConfig(StrictConfig):
     """Budget and machinery of a fit; the same for all models that are compared."""
 
-    steps: PositiveInt = 6000
-    batch_size: PositiveInt = 48
+    steps: PositiveInt = 3000
+    batch_size: PositiveInt = 32
     learning_rate: PositiveFloat = 2e-3
     warmup_steps: NonNegativeInt = 100
     gradient_clip: PositiveFloat = 10.0

@@ -28,8 +28,8 @@ class ObjectiveConfig(StrictConfig):
         broken_share: Share of every batch whose input is broken.
     """
 
-    kl_warmup: float = Field(default=0.3, ge=0, le=1)
-    broken_share: float = Field(default=0.35, ge=0, lt=1)
+    kl_warmup: float = Field(default=0.2, ge=0, le=1)
+    broken_share: float = Field(default=0.25, ge=0, lt=1)
     weight_decay: NonNegativeFloat = 1e-4
     augmentation: AugmentationConfig = AugmentationConfig()
     corruption: CorruptionConfig = CorruptionConfig()
@@ -103,8 +103,8 @@ class ShapeModule(L.LightningModule):
             self.log(f"{name}/kl_group_{group}", kl, batch_size=int((~is_broken).sum()))
 
     def configure_optimizers(self) -> Any:
-        """Return Adamax, which NVAE uses for its even steps, with warm-up and cosine."""
-        optimizer = torch.optim.Adamax(
+        """Return AdamW with warm-up and cosine."""
+        optimizer = torch.optim.AdamW(
             self.parameters(),
             lr=self.config.learning_rate,
             weight_decay=self.objective.weight_decay,
