@@ -9,6 +9,7 @@ import, so it is imported when a run starts and not before.
 import json
 import math
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,7 +45,8 @@ def stage_run(
         if experiment
         else mlflow.create_experiment(EXPERIMENT, (root / ARTIFACTS).resolve().as_uri())
     )
-    tags = {"stage": stage, **_git_commit(root), **(tags or {})}
+    commit = git_commit(root)
+    tags = {"stage": stage, **({"git_commit": commit} if commit else {}), **(tags or {})}
     name = "-".join(filter(None, (stage, tags.get("model"))))
     with mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=tags) as run:
         mlflow.log_params(flatten(params))
@@ -52,9 +54,12 @@ def stage_run(
 
 
 def log_metrics(metrics: Mapping[str, Any], step: int | None = None) -> None:
-    """Log the numbers of a nested mapping under names such as ``test/dice/lv``."""
+    """Log the numbers of a nested mapping under names such as ``test/dice/lv``.
+
+    Characters that MLflow refuses in names become underscores.
+    """
     numbers = {
-        name: float(value)
+        re.sub(r"[^a-zA-Z0-9_\-. :/]", "_", name): float(value)
         for name, value in flatten(metrics).items()
         if isinstance(value, bool | int | float)
     }
@@ -115,15 +120,15 @@ def _mlflow() -> ModuleType:
     return mlflow
 
 
-def _git_commit(root: Path) -> dict[str, str]:
-    """Return the tag of the commit checked out, or no tag outside a repository."""
+def git_commit(root: Path = Path()) -> str:
+    """Return the commit checked out, or "" outside a repository."""
     try:
         found = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"git_commit": found.stdout.strip()}
+        return ""
+    return found.stdout.strip()
 
 
 def _finite(value: Any) -> Any:

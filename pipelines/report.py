@@ -23,7 +23,12 @@ def main() -> None:
     recipes = sorted(path.stem for path in Path("reports/evaluate").glob("*.json"))
     with tracking.stage_run("report", params, {"data": source.name}):
         models = {recipe: load_model(Path("models") / recipe) for recipe in recipes}
-        page = build_report(Path(), preparation, models, {"Data": source.name})
+        facts = {
+            "Data": source.name,
+            "Seed": str(preparation.seed),
+            "Commit": tracking.git_commit(),
+        }
+        page = build_report(Path(), preparation, models, facts)
         path = Path("reports/report.html")
         path.write_text(page)
         tracking.log_artifact(path)

@@ -117,6 +117,15 @@ def test_steps_keep_their_number(root: Path):
     assert query(root, sql, run_id) == [(0, 2.0), (50, 2.0 / 51)]
 
 
+def test_any_text_may_name_a_metric(root: Path):
+    with tracking.stage_run("refine", {}, root=root) as run_id:
+        tracking.log_metrics({"routes": {"product, smoothed by 3 px": 2, "LV > 0 %": 1}})
+    assert metrics_of(root, run_id) == {
+        "routes/product_ smoothed by 3 px": 2,
+        "routes/LV _ 0 _": 1,
+    }
+
+
 def test_the_lightning_logger_writes_into_the_open_run(root: Path):
     with pytest.raises(RuntimeError, match="stage_run"):
         tracking.lightning_logger()

@@ -4,6 +4,7 @@ Sources of the distributions (means and spreads rounded, cut at the limits of th
     Petersen et al. 2017, JCMR 19:18 (normal volumes and ejection fractions by bSSFP).
     Kawel-Boehm et al. 2020, JCMR 22:87 (wall thickness, right ventricle).
     Bernard et al. 2018, IEEE TMI 37:2514 (what defines the five groups of ACDC).
+Within those limits the diseased groups are set to resemble the mean volumes of ACDC's masks.
 """
 
 from dataclasses import dataclass

@@ -63,6 +63,7 @@ class FitResult:
         best_value: Lowest monitored validation value, reached by the weights that were kept.
         stopped_early: Whether part of the budget was left unused.
         metrics: Last value of everything the module logged.
+        history: (step, value) of everything it logged, at each validation.
     """
 
     steps: int
@@ -70,6 +71,7 @@ class FitResult:
     best_value: float
     stopped_early: bool
     metrics: dict[str, float]
+    history: dict[str, list[tuple[int, float]]]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a metrics file."""
@@ -98,6 +100,7 @@ def fit(
     best = ModelCheckpoint(
         dirpath=checkpoints, filename="best", monitor=MONITORED, save_last=True, save_top_k=1
     )
+    history = _History()
     stop = EarlyStopping(monitor=MONITORED, patience=config.patience, mode="min")
     start = time.monotonic()
     with _quiet():
@@ -116,6 +119,7 @@ def fit(
             callbacks=[
                 best,
                 stop,
+                history,
                 _Average(config.ema_decay),
                 _SeedEachStep(config.seed),
                 _RefuseNaN(),
@@ -140,6 +144,7 @@ def fit(
         best_value=float("nan" if best.best_model_score is None else best.best_model_score),
         stopped_early=trainer.global_step < config.steps,
         metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
+        history=history.points,
     )
 
 
@@ -199,6 +204,23 @@ class _SeedEachStep(Callback):
 
     def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
         torch.manual_seed(self.seed)
+
+
+class _History(Callback):
+    """Keep what was logged, at each validation."""
+
+    def __init__(self) -> None:
+        self.points: dict[str, list[tuple[int, float]]] = {}
+
+    def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
+        for name, value in trainer.callback_metrics.items():
+            self.points.setdefault(name, []).append((trainer.global_step, float(value)))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"points": self.points}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.points = state_dict["points"]
 
 
 class _RefuseNaN(Callback):

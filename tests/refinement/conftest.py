@@ -1,0 +1,63 @@
+"""Hearts whole and broken, and a refiner whose model knows nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cardiac_vae.refinement.refine import Refiner
+
+
+@pytest.fixture(scope="session")
+def refiner(tiny_model: Path) -> Refiner:
+    return Refiner.load(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def heart() -> Callable[..., np.ndarray]:
+    """Return a function that draws a valid short-axis slice."""
+
+    def draw(
+        shape: tuple[int, int] = (100, 90),
+        pixel_mm: tuple[float, float] = (1.5, 1.5),
+        lv_mm: float = 18.0,
+        wall_mm: float = 9.0,
+    ) -> np.ndarray:
+        """Return (H, W) uint8: an LV in its wall near the middle, an RV to its left."""
+        rows, columns = np.indices(shape)
+        down = (rows - shape[0] / 2) * pixel_mm[0]
+        right = (columns - shape[1] / 2) * pixel_mm[1]
+        radius = np.hypot(down, right - 8)
+        mask = np.zeros(shape, np.uint8)
+        mask[np.hypot(down / 1.3, right + 14) < lv_mm + 6] = 1
+        mask[radius < lv_mm + wall_mm] = 2
+        mask[radius < lv_mm] = 3
+        return mask
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def broken_volume(heart: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Return a function that draws a volume whose slices are broken in many ways."""
+
+    def draw(
+        seed: int, pixel_mm: tuple[float, float] = (1.5, 1.5), num_slices: int = 4
+    ) -> np.ndarray:
+        """Return (D, H, W) uint8 over about 150 mm a side; the first slice is empty."""
+        rng = np.random.default_rng(seed)
+        shape = (round(150 / pixel_mm[0]), round(140 / pixel_mm[1]))
+        volume = np.zeros((num_slices, *shape), np.uint8)
+        for plane in volume[1:]:
+            plane[:] = heart(shape, pixel_mm, lv_mm=rng.uniform(4, 22), wall_mm=rng.uniform(4, 10))
+            plane[:] = np.roll(plane, rng.integers(-8, 9, 2), axis=(0, 1))
+            for _ in range(rng.integers(1, 6)):
+                row, column = (rng.integers(size) for size in shape)
+                height, width = rng.integers(1, 20, 2)
+                plane[row : row + height, column : column + width] = rng.integers(4)
+            speckled = rng.random(shape) < rng.choice([0, 0.01, 0.3])
+            plane[speckled] = rng.integers(0, 4, speckled.sum())
+        return volume
+
+    return draw

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from cardiac_vae.refinement.observation import one_hot_planes, soft_mask
+
+
+@pytest.fixture
+def blocks():
+    """Return (2, 24, 30): four quarters of one class each, and a plane of one class."""
+    mask = np.zeros((2, 24, 30), np.uint8)
+    mask[0, :12, 15:], mask[0, 12:, :15], mask[0, 12:, 15:] = 1, 2, 3
+    mask[1] = 2
+    return mask
+
+
+def test_planes_say_the_class_and_nothing_else(blocks):
+    planes = one_hot_planes(blocks)
+    assert planes.shape == (2, 4, 24, 30)
+    assert planes.dtype == np.float32
+    np.testing.assert_array_equal(planes.argmax(axis=1), blocks)
+    assert set(np.unique(planes)) == {0, 1}
+    np.testing.assert_array_equal(planes.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("pixel_mm", [(0.7, 0.7), (1.5, 1.5), (2.0, 1.0)])
+def test_a_softened_mask_is_a_distribution_that_rules_nothing_out(blocks, pixel_mm):
+    before = blocks.copy()
+    soft = soft_mask(blocks, pixel_mm)
+    assert soft.dtype == np.float32
+    np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-6)
+    assert soft.min() > 0.004
+    np.testing.assert_array_equal(soft.argmax(axis=1), blocks)
+    np.testing.assert_array_equal(blocks, before)
+
+
+def test_it_is_sure_inside_unsure_along_borders_and_slices_do_not_mix(blocks):
+    soft = soft_mask(blocks, (1.5, 1.5))
+    assert soft[0].max(axis=0)[2, 2] == pytest.approx(0.985, abs=1e-4)
+    assert soft[0].max(axis=0)[11, 5] < 0.75
+    np.testing.assert_allclose(soft[1, 2], 0.985, atol=1e-4)
+
+
+def test_the_blur_is_in_mm():
+    """Twice the pixel size, half as far in pixels; each axis by its own."""
+    step = np.zeros((1, 40, 40), np.uint8)
+    step[:, 20:] = 3
+    fine, coarse = (soft_mask(step, (size, 1.0))[0, 3, :, 5] for size in (0.5, 1.0))
+    np.testing.assert_allclose((fine[1::2] + fine[::2]) / 2, np.interp(
+        np.arange(20) * 2 + 0.5, np.arange(40), fine), atol=1e-6)
+    width = [np.count_nonzero((edge > 0.1) & (edge < 0.9)) for edge in (fine, coarse)]
+    assert width[0] == pytest.approx(2 * width[1], abs=2)
+    across = soft_mask(step.transpose(0, 2, 1), (1.0, 0.5))[0, 3, 5]
+    np.testing.assert_allclose(across, fine)

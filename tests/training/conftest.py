@@ -1,0 +1,53 @@
+"""A fit small enough for a test, and hearts to learn."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cardiac_vae.training.fit import FitConfig
+
+SMALL = FitConfig(
+    steps=20,
+    batch_size=4,
+    learning_rate=1e-2,
+    warmup_steps=2,
+    validate_every=5,
+    ema_decay=0.9,
+    precision="32-true",
+    accelerator="cpu",
+    devices=1,
+)
+
+
+@pytest.fixture(autouse=True)
+def _keep_random_state() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
+def fit_config() -> Callable[..., FitConfig]:
+    """Return a small ``FitConfig`` with changes."""
+
+    def changed(**changes: Any) -> FitConfig:
+        return FitConfig.parse(SMALL.model_dump() | changes, "test")
+
+    return changed
+
+
+@pytest.fixture
+def hearts() -> Tensor:
+    """Return (6, 16, 16) uint8: an LV of several sizes in its wall, beside an RV."""
+    rows, columns = np.mgrid[:16, :16]
+    masks = np.zeros((6, 16, 16), np.uint8)
+    for index, mask in enumerate(masks):
+        radius = np.hypot(rows - 8, columns - 10)
+        mask[np.hypot(rows - 8, columns - 4) < 3 + index / 3] = 1
+        mask[radius < 4 + index / 4] = 2
+        mask[radius < 2 + index / 4] = 3
+    return torch.from_numpy(masks)

@@ -1,0 +1,130 @@
+import pytest
+import torch
+
+from cardiac_vae.data.transforms import one_hot
+from cardiac_vae.models import build_model
+from cardiac_vae.training.batches import StepBatches
+from cardiac_vae.training.fit import MONITORED, fit
+from cardiac_vae.training.module import ObjectiveConfig, ShapeModule, channels_last
+
+TINY = {
+    "vae": {"image_size": 16, "channels": [8, 8], "latent_dim": 4},
+    "nvae": {
+        "image_size": 16,
+        "channels": [8, 8],
+        "groups": [1, 1],
+        "latent_channels": 2,
+        "group_width": 4,
+    },
+}
+PLAIN = ObjectiveConfig.parse({"augmentation": {"probability": 0}, "broken_share": 0}, "test")
+
+
+def module(name, objective, config):
+    torch.manual_seed(0)
+    return ShapeModule(build_model(name, TINY[name]), objective, config)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_the_bound_falls_on_one_batch(name, hearts, fit_config, tmp_path):
+    config = fit_config(steps=80, validate_every=80, batch_size=6)
+    shape = module(name, PLAIN, config)
+    whole = one_hot(hearts)
+    before = shape.model.eval()(whole)[1].negative_elbo.mean().item()
+    result = fit(
+        shape.train(),
+        StepBatches({"mask": hearts}, 6, 80, seed=0),
+        [{"mask": hearts}],
+        config,
+        tmp_path,
+    )
+    after = shape.model(whole)[1].negative_elbo.mean().item()
+    assert after < 0.6 * before
+    assert result.metrics["validation/whole/negative_elbo"] < 0.6 * before
+    parts = [result.metrics[f"validation/whole/{part}"] for part in ("reconstruction", "kl")]
+    assert sum(parts) == pytest.approx(result.metrics["validation/whole/negative_elbo"], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_a_shape_models_fit_is_resumed_bit_for_bit(
+    name, hearts, fit_config, tmp_path, monkeypatch
+):
+    config = fit_config(steps=6, validate_every=2, precision="bf16-mixed")
+
+    def run(shape, folder):
+        source = StepBatches({"mask": hearts}, config.batch_size, config.steps, config.seed)
+        fit(shape, source, [{"mask": hearts}], config, folder)
+        return shape.state_dict()
+
+    whole = run(module(name, ObjectiveConfig(), config), tmp_path / "whole")
+    interrupted = module(name, ObjectiveConfig(), config)
+    step = interrupted.training_step
+
+    def fails_at_five(batch, index):
+        if interrupted.global_step == 5:
+            raise OSError("the machine went down")
+        return step(batch, index)
+
+    monkeypatch.setattr(interrupted, "training_step", fails_at_five)
+    with pytest.raises(OSError, match="went down"):
+        run(interrupted, tmp_path / "parts")
+    resumed = run(module(name, ObjectiveConfig(), config), tmp_path / "parts")
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_the_validation_loss_weighs_whole_and_broken_as_the_training_does(
+    hearts, fit_config, tmp_path
+):
+    config = fit_config(steps=2)
+    objective = ObjectiveConfig(broken_share=0.25)
+    shape = module("vae", objective, config)
+    source = StepBatches({"mask": hearts}, 4, 2, seed=0)
+    metrics = fit(shape, source, [{"mask": hearts}], config, tmp_path).metrics
+    whole, broken = (metrics[f"validation/{kind}/negative_elbo"] for kind in ("whole", "broken"))
+    assert metrics[MONITORED] == pytest.approx(0.75 * whole + 0.25 * broken, rel=1e-5)
+    assert 0 <= metrics["validation/pixel_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0, 0), (0.35, 3), (0.5, 4)])
+def test_the_first_part_of_a_batch_is_broken_and_explained_by_the_whole_masks(
+    hearts, fit_config, monkeypatch, share, expected
+):
+    objective = PLAIN.model_copy(update={"broken_share": share})
+    shape = module("vae", objective, fit_config())
+    monkeypatch.setattr(shape, "log", lambda *_, **__: None)
+    monkeypatch.setattr(shape, "log_dict", lambda *_, **__: None)
+    calls = []
+    shape.model.register_forward_pre_hook(lambda _, inputs: calls.append(inputs))
+    batch = hearts.repeat(2, 1, 1)[:8]
+    shape.training_step({"mask": batch}, 0)
+    ((seen, target, is_broken),) = calls
+    assert is_broken.tolist() == [True] * expected + [False] * (8 - expected)
+    assert torch.equal(target, one_hot(batch))
+    changed = (seen != target).flatten(start_dim=1).any(dim=1)
+    assert torch.equal(changed, is_broken)
+
+
+def test_the_kl_warms_up_over_its_share_of_the_steps(fit_config, monkeypatch):
+    shape = module("vae", ObjectiveConfig(kl_warmup=0.5), fit_config(steps=20))
+    weights = []
+    for step in range(20):
+        monkeypatch.setattr(ShapeModule, "global_step", step)
+        weights.append(shape.warmup())
+    assert weights[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert weights[10:] == [1.0] * 10
+    monkeypatch.setattr(ShapeModule, "global_step", 0)
+    assert module("vae", ObjectiveConfig(kl_warmup=0), fit_config()).warmup() == 1.0
+
+
+def test_the_memory_layout_changes_no_value():
+    torch.manual_seed(0)
+    model = build_model("nvae", TINY["nvae"])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    channels_last(model)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    layouts = [
+        value.is_contiguous(memory_format=torch.channels_last)
+        for value in model.parameters()
+        if value.ndim == 4
+    ]
+    assert all(layouts)

@@ -1,0 +1,72 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from cardiac_vae.anatomy.criteria import is_valid
+from cardiac_vae.anchors import read_anchors
+from cardiac_vae.checkpoint import load_model, pixel_size
+from cardiac_vae.data.preparation import PreparationConfig, prepare_dataset, read_prepared
+from cardiac_vae.training.module import ObjectiveConfig
+from cardiac_vae.training.shapes import Recipe, slices_of, train_shape_model
+
+RECIPE = Recipe(
+    module="vae", settings={"image_size": 32, "channels": [4, 8], "latent_dim": 2, "beta": 2}
+)
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """Prepare ten patients: an empty slice, a heart, and a heart whose LV breaks through."""
+    rows, columns = np.mgrid[:40, :44]
+    radius = np.hypot(rows - 20, columns - 22)
+    mask = np.zeros((3, 40, 44), np.uint8)
+    mask[1:, radius < 9] = 2
+    mask[1:, radius < 6] = 3
+    mask[2, 20, 22:40] = 3
+    affine = np.diag([-1.5, -1.5, 8, 1])
+    for name, array in (("images", mask.astype(np.float32)), ("masks", mask)):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        for number in range(10):
+            path = tmp_path / "raw" / name / f"case{number}_ed.nii.gz"
+            nib.save(nib.Nifti1Image(array.transpose(2, 1, 0), affine), path)
+    config = PreparationConfig(reader="nifti_folder", size=32)
+    prepare_dataset(tmp_path / "raw", tmp_path / "prepared", config)
+    return tmp_path / "prepared"
+
+
+def test_slices_without_a_heart_are_no_shapes(prepared):
+    cases = read_prepared(prepared, "train")
+    slices = slices_of(cases)
+    assert slices.shape == (2 * len(cases), 32, 32)
+    assert slices.dtype == torch.uint8
+    assert slices.any(dim=(1, 2)).all()
+
+
+def test_a_fit_leaves_a_whole_model_on_file(prepared, fit_config, tmp_path):
+    folder = tmp_path / "model"
+    metrics = train_shape_model(prepared, folder, RECIPE, ObjectiveConfig(), fit_config(steps=4))
+    json.dumps(metrics)
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"config.yaml", "weights.safetensors", "anchors.npz"}
+    assert pixel_size(folder) == 1.5
+    model = load_model(folder)
+    assert metrics["latent_sizes"] == model.latent_sizes == [2]
+    assert metrics["num_parameters"] == sum(value.numel() for value in model.parameters())
+    assert metrics["steps"] == 4
+    anchors = read_anchors(folder)
+    num_patients = len(read_prepared(prepared, "train"))
+    assert metrics["num_train_slices"] == 2 * num_patients
+    assert metrics["num_anchors"] == len(anchors) == num_patients  # the broken slice is none
+    assert all(is_valid(anchor, (1.5, 1.5)) for anchor in anchors)
+
+
+def test_a_recipe_is_a_model_and_its_settings(tmp_path):
+    path = tmp_path / "vae.yaml"
+    path.write_text("module: vae\nsettings:\n  beta: 4\n")
+    assert Recipe.read(path) == Recipe(module="vae", settings={"beta": 4})
+    path.write_text("module: vae\nsetting: {}\n")
+    with pytest.raises(ValueError, match=r"vae.yaml: setting: unknown parameter"):
+        Recipe.read(path)
