@@ -48,9 +48,7 @@ def test_the_nearest_are_those_of_brute_force(rng, num_anchors):
     ]
     order = np.argsort(totals)[::-1]
     for count in (1, 3, 1000):
-        np.testing.assert_array_equal(
-            nearest(anchors, log_score, count), anchors[order[:count]]
-        )
+        np.testing.assert_array_equal(nearest(anchors, log_score, count), anchors[order[:count]])
 
 
 def test_an_anchor_that_is_what_was_seen_comes_first(slices):

@@ -10,12 +10,11 @@ The first lot with a valid candidate decides, and in it the score. The last lot 
 training patients, each valid on its own grid.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_vae.anatomy.criteria import is_valid
 from cardiac_vae.labels import Structure
 from cardiac_vae.refinement.repair import convex_wall, repaired, smoothed
 
@@ -33,14 +32,17 @@ class Candidate(NamedTuple):
 
 
 def most_probable_valid(
-    candidates: Sequence[Candidate], log_score: np.ndarray, pixel_mm: tuple[float, float]
+    candidates: Sequence[Candidate],
+    log_score: np.ndarray,
+    is_valid: Callable[[np.ndarray], bool],
 ) -> Candidate | None:
     """Return the valid candidate with the largest score, or None if none is valid.
 
-    ``log_score`` is (C, H, W), nats that each pixel gains by each class.
+    ``log_score`` is (C, H, W), nats that each pixel gains by each class; ``is_valid`` judges a
+    candidate's mask (H, W) where it will lie.
     """
     for candidate in sorted(candidates, key=lambda candidate: -total(candidate.mask, log_score)):
-        if is_valid(candidate.mask, pixel_mm):
+        if is_valid(candidate.mask):
             return candidate
     return None
 

@@ -18,13 +18,6 @@ from cardiac_vae.anchors import nearest, read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.case import Spacing
-from cardiac_vae.data.geometry import (
-    PlaneGrid,
-    heart_centre_mm,
-    prepared_grid,
-    resample_mask,
-    resample_probabilities,
-)
 from cardiac_vae.refinement.guarantee import (
     Candidate,
     most_probable_valid,
@@ -32,6 +25,7 @@ from cardiac_vae.refinement.guarantee import (
     whole_hearts,
 )
 from cardiac_vae.refinement.observation import one_hot_planes, soft_mask
+from cardiac_vae.refinement.window import HeartWindow
 from cardiac_vae.shape_model import ShapeModel
 
 UNTOUCHED = "untouched"
@@ -144,19 +138,18 @@ class Refiner:
                 f"got shape {probabilities.shape}"
             )
         chosen = self._slices_to_refine(mask, before, refine_valid)
+        window = HeartWindow.around(mask, spacing_mm, self.anchors.shape[-1], self.pixel_mm)
         refined, routes = mask.copy(), {}
-        seen = None if probabilities is None else probabilities[chosen]
-        for index, candidate in zip(
-            chosen, self._refine_slices(mask, chosen, spacing_mm, seen), strict=True
-        ):
-            refined[index], routes[int(index)] = candidate.mask, candidate.route
-        after = check_volume(refined, spacing_mm)
+        seen = None if probabilities is None else window.cut(probabilities[chosen])
+        found = self._refine_slices(window.cut(mask[chosen]), seen, window)
+        for index, candidate in zip(chosen, found, strict=True):
+            refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
         changed = (refined != mask).sum(axis=(1, 2))
         return RefinementResult(
             mask=refined,
             is_changed=bool(changed.any()),
             before=before,
-            after=after,
+            after=check_volume(refined, spacing_mm),
             slices=tuple(
                 SliceDecision(index, routes.get(index, UNTOUCHED), int(count))
                 for index, count in enumerate(changed)
@@ -172,39 +165,20 @@ class Refiner:
         return np.flatnonzero(is_broken)
 
     def _refine_slices(
-        self,
-        mask: np.ndarray,
-        chosen: np.ndarray,
-        spacing_mm: Spacing,
-        probabilities: np.ndarray | None,
+        self, drawn: np.ndarray, probabilities: np.ndarray | None, window: HeartWindow
     ) -> list[Candidate]:
-        """Return the new mask (H, W) of each chosen slice."""
-        pixel_mm = (spacing_mm[1], spacing_mm[2])
-        native = PlaneGrid((mask.shape[1], mask.shape[2]), pixel_mm)
-        size = self.anchors.shape[-1]
-        centre_mm = heart_centre_mm(mask, native, size * self.pixel_mm)
-        prepared = prepared_grid(native, centre_mm, size, self.pixel_mm)
-        window, crop = _window(native, prepared)
-        drawn = mask[chosen][:, *crop]
-        seen = soft_mask(drawn, pixel_mm)
-        if probabilities is not None:
-            seen = probabilities[:, :, *crop].astype(np.float32)
-        explained = self._explain(
-            one_hot_planes(resample_mask(drawn, window, prepared))
-            if probabilities is None
-            else resample_probabilities(seen, window, prepared)
-        )
-        log_model = _log(resample_probabilities(explained, prepared, window))
+        """Return the new mask of each slice (N, h, w), all on the window."""
+        if probabilities is None:
+            seen = soft_mask(drawn, window.native.pixel_mm)
+            explained = self._explain(one_hot_planes(window.masks_to_prepared(drawn)))
+        else:
+            seen = probabilities.astype(np.float32)
+            explained = self._explain(window.to_prepared(seen))
+        log_model = _log(window.to_native(explained))
         log_scores = log_model + self.config.segmenter_exponent * _log(seen)
-        results = []
-        for index in range(len(chosen)):
-            candidate = self._best(
-                drawn[index], log_scores[index], log_model[index], window, prepared
-            )
-            whole = np.zeros(mask.shape[1:], np.uint8)
-            whole[crop] = candidate.mask
-            results.append(Candidate(candidate.route, whole))
-        return results
+        return [
+            self._best(*slices, window) for slices in zip(drawn, log_scores, log_model, strict=True)
+        ]
 
     def _explain(self, seen: np.ndarray) -> np.ndarray:
         """Return the model's probabilities (N, C, S, S) for what was seen, taken as broken."""
@@ -215,12 +189,7 @@ class Refiner:
         return np.concatenate(explained)
 
     def _best(
-        self,
-        drawn: np.ndarray,
-        log_score: np.ndarray,
-        log_model: np.ndarray,
-        window: PlaneGrid,
-        prepared: PlaneGrid,
+        self, drawn: np.ndarray, log_score: np.ndarray, log_model: np.ndarray, window: HeartWindow
     ) -> Candidate:
         """Return the most probable valid mask of a slice, (h, w) on the window.
 
@@ -228,21 +197,17 @@ class Refiner:
             ValueError: if not even a training shape is valid on this grid.
         """
         for lot in whole_hearts(drawn, log_score, log_model):
-            best = most_probable_valid(lot, log_score, window.pixel_mm)
+            best = most_probable_valid(lot, log_score, window.is_valid)
             if best is not None:
                 return best
-        shapes = nearest(
-            self.anchors, _to_grid(log_score, window, prepared), self.config.num_anchors
-        )
-        last = [
-            Candidate("training shape", shape) for shape in resample_mask(shapes, prepared, window)
-        ]
+        shapes = nearest(self.anchors, _prepared_score(log_score, window), self.config.num_anchors)
+        last = [Candidate("training shape", shape) for shape in window.masks_to_native(shapes)]
         last += partial_hearts(drawn, log_score)
-        best = most_probable_valid(last, log_score, window.pixel_mm)
+        best = most_probable_valid(last, log_score, window.is_valid)
         if best is None:
             raise ValueError(
-                f"expected a valid shape on pixels of {window.pixel_mm} mm, found none among "
-                f"{len(shapes)} training shapes; raise num_anchors, or resample the mask"
+                f"expected a valid shape on pixels of {window.native.pixel_mm} mm, found none "
+                f"among {len(shapes)} training shapes; raise num_anchors, or resample the mask"
             )
         return best
 
@@ -254,26 +219,11 @@ def _as_it_is(
     return RefinementResult(mask.copy(), False, verdict, verdict, decisions, warnings)
 
 
-def _window(native: PlaneGrid, prepared: PlaneGrid) -> tuple[PlaneGrid, tuple[slice, slice]]:
-    """Return the native pixels that the prepared grid covers, as a grid and as slices."""
-    ranges, origin = [], []
-    for axis in (0, 1):
-        pixel = native.pixel_mm[axis]
-        first = round((prepared.origin_mm[axis] - native.origin_mm[axis]) / pixel)
-        length = int(np.ceil(prepared.shape[axis] * prepared.pixel_mm[axis] / pixel - 1e-6))
-        start, stop = max(first, 0), min(first + length, native.shape[axis])
-        ranges.append(slice(start, stop))
-        origin.append(native.origin_mm[axis] + start * pixel)
-    rows, columns = ranges
-    shape = (rows.stop - rows.start, columns.stop - columns.start)
-    return PlaneGrid(shape, native.pixel_mm, (origin[0], origin[1])), (rows, columns)
-
-
-def _to_grid(log_score: np.ndarray, window: PlaneGrid, prepared: PlaneGrid) -> np.ndarray:
+def _prepared_score(log_score: np.ndarray, window: HeartWindow) -> np.ndarray:
     """Return a log-score (C, h, w) on the prepared grid, (C, S, S), normalized per pixel."""
     probabilities = np.exp(log_score - log_score.max(axis=0))
     probabilities /= probabilities.sum(axis=0)
-    return _log(resample_probabilities(probabilities[None], window, prepared))[0]
+    return _log(window.to_prepared(probabilities[None]))[0]
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

@@ -67,4 +67,3 @@ def test_sizes_follow_from_the_settings(masks):
     assert model.decode([torch.zeros(1, 7)]).shape == (1, 4, 48, 48)
     with pytest.raises(ValueError, match="unpack"):
         model.decode([])
-

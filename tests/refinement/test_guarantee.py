@@ -10,7 +10,9 @@ from cardiac_vae.refinement.guarantee import (
     whole_hearts,
 )
 
-PIXEL_MM = (1.5, 1.5)
+
+def keeps_the_criteria(mask):
+    return is_valid(mask, (1.5, 1.5))
 
 
 def scores(rng, mask):
@@ -30,18 +32,21 @@ def test_the_best_valid_candidate_is_that_of_brute_force(heart, rng):
     candidates = [Candidate(str(number), mask) for number, mask in enumerate([*whole, *broken])]
     for reference in [*whole, *broken]:
         log_score = scores(rng, reference)
-        valid = [candidate for candidate in candidates if is_valid(candidate.mask, PIXEL_MM)]
+        valid = [candidate for candidate in candidates if keeps_the_criteria(candidate.mask)]
         assert len(valid) == 3
         expected = max(valid, key=lambda candidate: total(candidate.mask, log_score))
-        chosen = most_probable_valid(candidates, log_score, PIXEL_MM)
+        chosen = most_probable_valid(candidates, log_score, keeps_the_criteria)
         assert chosen is expected
 
 
 def test_without_a_valid_candidate_there_is_none(heart, rng):
     mask = heart()
     mask[50, 50:80] = 3
-    assert most_probable_valid([Candidate("broken", mask)], scores(rng, mask), PIXEL_MM) is None
-    assert most_probable_valid([], scores(rng, mask), PIXEL_MM) is None
+    assert (
+        most_probable_valid([Candidate("broken", mask)], scores(rng, mask), keeps_the_criteria)
+        is None
+    )
+    assert most_probable_valid([], scores(rng, mask), keeps_the_criteria) is None
 
 
 def test_lots_go_from_the_most_probable_mask_to_the_model_alone(heart, rng):
@@ -72,5 +77,5 @@ def test_partial_hearts_give_structures_up_and_one_of_them_is_valid_always(heart
     for route, mask in candidates:
         if "without RV" in route:
             assert not (mask == 1).any()
-    assert most_probable_valid(candidates, scores(rng, drawn), PIXEL_MM) is not None
+    assert most_probable_valid(candidates, scores(rng, drawn), keeps_the_criteria) is not None
     np.testing.assert_array_equal(drawn, before)

@@ -45,8 +45,11 @@ def test_the_blur_is_in_mm():
     step = np.zeros((1, 40, 40), np.uint8)
     step[:, 20:] = 3
     fine, coarse = (soft_mask(step, (size, 1.0))[0, 3, :, 5] for size in (0.5, 1.0))
-    np.testing.assert_allclose((fine[1::2] + fine[::2]) / 2, np.interp(
-        np.arange(20) * 2 + 0.5, np.arange(40), fine), atol=1e-6)
+    np.testing.assert_allclose(
+        (fine[1::2] + fine[::2]) / 2,
+        np.interp(np.arange(20) * 2 + 0.5, np.arange(40), fine),
+        atol=1e-6,
+    )
     width = [np.count_nonzero((edge > 0.1) & (edge < 0.9)) for edge in (fine, coarse)]
     assert width[0] == pytest.approx(2 * width[1], abs=2)
     across = soft_mask(step.transpose(0, 2, 1), (1.0, 0.5))[0, 3, 5]

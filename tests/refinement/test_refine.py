@@ -52,9 +52,7 @@ def assert_kept_promises(result, mask, spacing_mm):
     "pixel_mm", [(1.5, 1.5), (0.7, 0.7), (2.0, 2.0), (1.0, 1.8), (1.3671875, 1.3671875), (3.1, 2.9)]
 )
 @pytest.mark.parametrize("has_probabilities", [False, True])
-def test_the_result_is_valid_whatever_came_in(
-    refiner, broken_volume, pixel_mm, has_probabilities
-):
+def test_the_result_is_valid_whatever_came_in(refiner, broken_volume, pixel_mm, has_probabilities):
     for seed in range(2):
         mask = broken_volume(seed, pixel_mm)
         before = mask.copy()

@@ -46,9 +46,7 @@ def test_the_bound_falls_on_one_batch(name, hearts, fit_config, tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
-def test_a_shape_models_fit_is_resumed_bit_for_bit(
-    name, hearts, fit_config, tmp_path, monkeypatch
-):
+def test_a_shape_models_fit_is_resumed_bit_for_bit(name, hearts, fit_config, tmp_path, monkeypatch):
     config = fit_config(steps=6, validate_every=2, precision="bf16-mixed")
 
     def run(shape, folder):
