@@ -41,7 +41,7 @@ def load_model(folder: Path) -> ShapeModel:
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{folder / WEIGHTS}: expected the weights of {folder / CONFIG}, got {reason}; "
             "train the model again, or copy its folder whole"

@@ -69,10 +69,8 @@ def to_structures(mask: np.ndarray, labels: LabelMap) -> np.ndarray:
     known = {0, *labels.values()}
     unknown = [value.item() for value in values if value.item() not in known]
     if unknown:
-        raise ValueError(
-            f"expected labels {sorted(known)}, got {[value.item() for value in values]} "
-            f"(unknown: {unknown}); {_hint(values)}"
-        )
+        shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
+        raise ValueError(f"expected labels {sorted(known)}, got {shown} as well; {_hint(values)}")
     translated = np.zeros(mask.shape, np.uint8)
     for structure, value in labels.items():
         translated[mask == value] = structure

@@ -18,6 +18,8 @@ import numpy as np
 from cardiac_vae.labels import Structure
 from cardiac_vae.refinement.repair import convex_wall, repaired, smoothed
 
+_PARTIAL = {"without RV": [Structure.RV], "RV alone": [Structure.MYO, Structure.LV]}
+
 
 class Candidate(NamedTuple):
     """One mask that a slice could become.
@@ -74,10 +76,11 @@ def partial_hearts(drawn: np.ndarray, log_score: np.ndarray) -> list[Candidate]:
     product = Candidate("product", log_score.argmax(axis=0).astype(np.uint8))
     candidates = [Candidate("emptied", np.zeros_like(drawn))]
     for name, mask in (product, Candidate("drawn", drawn)):
-        for kind, keeps_rv in (("without RV", False), ("RV alone", True)):
-            part = np.where((mask == Structure.RV) == keeps_rv, mask, Structure.BACKGROUND)
-            part = part.astype(np.uint8)
-            candidates += _rounder(Candidate(f"{name}, {kind}", part), log_score)
+        for kind, given_up in _PARTIAL.items():
+            part = np.where(np.isin(mask, given_up), Structure.BACKGROUND, mask).astype(np.uint8)
+            allowed = log_score.copy()
+            allowed[given_up] = -np.inf
+            candidates += _rounder(Candidate(f"{name}, {kind}", part), allowed)
     return candidates
 
 

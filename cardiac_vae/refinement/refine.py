@@ -18,6 +18,7 @@ from cardiac_vae.anchors import nearest, read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.case import Spacing
+from cardiac_vae.labels import NUM_CLASSES
 from cardiac_vae.refinement.guarantee import (
     Candidate,
     most_probable_valid,
@@ -132,10 +133,11 @@ class Refiner:
             return _as_it_is(mask, before, ("the mask is all background: nothing to refine",))
         if before.is_valid and not refine_valid:
             return _as_it_is(mask, before)
-        if probabilities is not None and probabilities[:, 0].shape != mask.shape:
+        expected = (len(mask), NUM_CLASSES, *mask.shape[1:])
+        if probabilities is not None and probabilities.shape != expected:
             raise ValueError(
-                f"expected probabilities (D, C, H, W) on the mask's grid {mask.shape}, "
-                f"got shape {probabilities.shape}"
+                f"expected probabilities (D, C, H, W) on the mask's grid, {expected}, "
+                f"got shape {probabilities.shape}; give those the mask was decided from"
             )
         chosen = self._slices_to_refine(mask, before, refine_valid)
         window = HeartWindow.around(mask, spacing_mm, self.anchors.shape[-1], self.pixel_mm)
