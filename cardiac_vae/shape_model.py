@@ -28,6 +28,10 @@ class LossTerms:
     reconstruction: Tensor
     regularization: Tensor
 
+    def of(self, cases: Tensor) -> "LossTerms":
+        """Return the terms of some cases; ``cases`` is a (B,) bool mask or indices."""
+        return LossTerms(self.reconstruction[cases], self.regularization[cases])
+
     @property
     def kl(self) -> Tensor:
         """(B,) nats per case: the rate."""

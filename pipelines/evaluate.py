@@ -10,7 +10,8 @@ from cardiac_vae import tracking
 from cardiac_vae.checkpoint import load_model
 from cardiac_vae.config import read_section
 from cardiac_vae.data.case_files import read_case
-from cardiac_vae.data.preparation import CASE_PATHS, PreparationConfig, read_prepared
+from cardiac_vae.data.preparation import CASE_PATHS, PreparationConfig
+from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.segmented import patients_of
 from cardiac_vae.data.source import SourceConfig
 from cardiac_vae.evaluation.cohort import EvaluationConfig, evaluate_cases

@@ -17,9 +17,10 @@ PARAMS = Path("configs/params.yaml")
 def main() -> None:
     """Run the stage for the recipe named on the command line."""
     [recipe] = sys.argv[1:]
+    data = read_section(PARAMS, "data")["name"]
     params = read_section(PARAMS, "refine")
     config = RefinementConfig.parse(params, f"{PARAMS}: refine")
-    with tracking.stage_run("refine", params, {"model": recipe}):
+    with tracking.stage_run("refine", params, {"model": recipe, "data": data}):
         refiner = Refiner.load(Path("models") / recipe, config)
         summary = refine_cases(Path("data/segmented"), refiner, Path("data/refined") / recipe)
         tracking.record_metrics(Path(f"reports/refine/{recipe}.json"), summary)

@@ -24,7 +24,7 @@ def main() -> None:
     patients = patients_of(Path("data/prepared/splits.json"), config.splits)
     raw = CASE_PATHS[source.reader](Path("data/raw"))
     cases = [paths for paths in raw if paths.patient_id in patients]
-    with tracking.stage_run("segment", params, {"model": "segmenter", "data": source.name}):
+    with tracking.stage_run("segment", params, {"data": source.name}):
         segmenter = Segmenter.load(Path("models/segmenter"))
         summary = segment_cases(cases, segmenter, config, Path("data/segmented"))
         tracking.record_metrics(Path("reports/segment.json"), summary)

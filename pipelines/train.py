@@ -19,11 +19,12 @@ def main() -> None:
     """Run the stage for the recipe named on the command line."""
     [name] = sys.argv[1:]
     recipe = Recipe.read(Path(f"configs/models/{name}.yaml"))
+    data = read_section(PARAMS, "data")["name"]
     params = read_section(PARAMS, "train")
     objective = ObjectiveConfig.parse(params["objective"], f"{PARAMS}: train.objective")
     config = FitConfig.parse(params["fit"], f"{PARAMS}: train.fit")
     logged = {"recipe": recipe.model_dump(), **params}
-    with tracking.stage_run("train", logged, {"model": name}):
+    with tracking.stage_run("train", logged, {"model": name, "data": data}):
         summary = train_shape_model(
             Path("data/prepared"),
             Path("models") / name,

@@ -16,10 +16,11 @@ PARAMS = Path("configs/params.yaml")
 
 def main() -> None:
     """Run the stage."""
+    data = read_section(PARAMS, "data")["name"]
     params = read_section(PARAMS, "train_segmenter")
     settings = SegmenterConfig.parse(params["settings"], f"{PARAMS}: train_segmenter.settings")
     config = FitConfig.parse(params["fit"], f"{PARAMS}: train_segmenter.fit")
-    with tracking.stage_run("train_segmenter", params, {"model": "segmenter"}):
+    with tracking.stage_run("train_segmenter", params, {"data": data}):
         summary = train_segmenter(
             Path("data/prepared"),
             Path("models/segmenter"),

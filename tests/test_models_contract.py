@@ -65,6 +65,8 @@ def test_terms_have_one_row_per_case_and_one_column_per_group(model, masks):
     assert (terms.regularization >= 0).all()
     torch.testing.assert_close(terms.kl, terms.regularization.sum(dim=1))
     torch.testing.assert_close(terms.negative_elbo, terms.reconstruction + terms.kl)
+    some = torch.tensor([True, False, False, True, False])
+    assert torch.equal(terms.of(some).negative_elbo, terms.negative_elbo[some])
 
 
 def test_the_target_is_what_is_explained_and_does_not_reach_the_posterior(model, masks):

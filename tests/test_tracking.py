@@ -92,8 +92,8 @@ def test_a_run_names_the_commit_of_its_code(root: Path, tmp_path: Path):
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "one"], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    assert tracking._git_commit(tmp_path) == {"git_commit": commit.stdout.strip()}
-    assert tracking._git_commit(root) == {}
+    assert tracking.git_commit(tmp_path) == commit.stdout.strip()
+    assert tracking.git_commit(root) == ""
 
 
 def test_a_stage_that_raises_leaves_a_failed_run(root: Path):

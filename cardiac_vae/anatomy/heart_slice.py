@@ -48,19 +48,54 @@ class HeartSlice:
         return self._mask == Structure.BACKGROUND
 
     @cached_property
+    def lv_part(self) -> np.ndarray:
+        """The largest part of the LV."""
+        return largest_part(self.lv)
+
+    @cached_property
+    def rv_part(self) -> np.ndarray:
+        """The largest part of the RV."""
+        return largest_part(self.rv)
+
+    @cached_property
+    def myo_part(self) -> np.ndarray:
+        """The largest part of the myocardium."""
+        return largest_part(self.myo)
+
+    @cached_property
+    def lv_holes(self) -> np.ndarray:
+        """What the LV encloses."""
+        return holes(self.lv)
+
+    @cached_property
+    def rv_holes(self) -> np.ndarray:
+        """What the RV encloses."""
+        return holes(self.rv)
+
+    @cached_property
     def filled_lv(self) -> np.ndarray:
         """The largest part of the LV without its holes."""
-        return _filled(self.lv)
+        is_whole = self.lv_part is self.lv
+        return self.lv_part | (self.lv_holes if is_whole else holes(self.lv_part))
 
     @cached_property
     def filled_rv(self) -> np.ndarray:
         """The largest part of the RV without its holes."""
-        return _filled(self.rv)
+        is_whole = self.rv_part is self.rv
+        return self.rv_part | (self.rv_holes if is_whole else holes(self.rv_part))
 
     @cached_property
     def filled_myo(self) -> np.ndarray:
         """What the myocardium's outer contour encloses, the LV included, if there is any."""
-        return _filled(self.myo | self.lv) if self.myo.any() else self.myo
+        if not self.myo.any():
+            return self.myo
+        part = largest_part(self.myo | self.lv)
+        return part | holes(part)
+
+    @cached_property
+    def has_enclosed_background(self) -> bool:
+        """Whether the heart as a whole encloses any background."""
+        return bool((holes(self.lv | self.myo | self.rv) & self.background).any())
 
 
 def _crop(mask: np.ndarray) -> np.ndarray:
@@ -72,8 +107,3 @@ def _crop(mask: np.ndarray) -> np.ndarray:
     row, column = int(top < 0), int(left < 0)
     crop[row : row + inner.shape[0], column : column + inner.shape[1]] = inner
     return crop
-
-
-def _filled(structure: np.ndarray) -> np.ndarray:
-    part = largest_part(structure)
-    return part | holes(part)

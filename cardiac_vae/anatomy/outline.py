@@ -17,7 +17,7 @@ def concavity_mm(structure: np.ndarray, pixel_mm: tuple[float, float]) -> float:
     structure = structure[bounding_box(structure)]
     if not structure.size:
         return 0.0
-    hull = np.array(_convex_hull(structure)) * pixel_mm
+    hull = np.array(convex_hull(structure)) * pixel_mm
     outside = np.argwhere(~structure) * pixel_mm
     if len(hull) < 3 or not len(outside):
         return 0.0
@@ -52,7 +52,7 @@ def circularity(structure: np.ndarray, pixel_mm: tuple[float, float]) -> float:
     return 4 * np.pi * area / perimeter**2
 
 
-def _convex_hull(structure: np.ndarray) -> list[Point]:
+def convex_hull(structure: np.ndarray) -> list[Point]:
     """Return the corners (row, column) of the hull of the pixel centers, counter-clockwise.
 
     Andrew's monotone chain (1979) over the first and last pixel of each row, in whole numbers and
@@ -72,7 +72,8 @@ def _half_hull(points: list[Point]) -> list[Point]:
     hull: list[Point] = []
     for row, column in points:
         while len(hull) > 1:
-            (r0, c0), (r1, c1) = hull[-2:]
+            r0, c0 = hull[-2]
+            r1, c1 = hull[-1]
             if (r1 - r0) * (column - c0) - (c1 - c0) * (row - r0) > 0:
                 break
             hull.pop()

@@ -20,6 +20,17 @@ def bounding_box(structure: np.ndarray) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
+def grown(structure: np.ndarray) -> np.ndarray:
+    """Return a structure (H, W) bool with the eight neighbors of each pixel."""
+    taller = structure.copy()
+    taller[1:] |= structure[:-1]
+    taller[:-1] |= structure[1:]
+    result = taller.copy()
+    result[:, 1:] |= taller[:, :-1]
+    result[:, :-1] |= taller[:, 1:]
+    return result
+
+
 def largest_part(structure: np.ndarray) -> np.ndarray:
     """Return the largest 8-connected part of a structure (H, W) bool; of equals, the first."""
     parts, num_parts = ndimage.label(structure, EIGHT_CONNECTED)

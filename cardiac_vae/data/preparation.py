@@ -1,14 +1,12 @@
-"""Raw dataset -> arrays on a common grid, and the split of the patients.
+"""Raw dataset -> arrays on a common grid (see ``prepared``), and the split of the patients.
 
-Each case becomes one ``<case_id>.npz``: mask and image on the grid around the heart, and on a grid
-of the same pixels over the whole field of view. ``cases.json`` holds the cases' geometry,
-``splits.json`` the patients of each split.
+``splits.json`` beside the arrays holds the patients of each split.
 """
 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +15,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data import acdc, nifti_folder
-from cardiac_vae.data.case import CardiacCase, Spacing
+from cardiac_vae.data.case import CardiacCase
 from cardiac_vae.data.case_files import CasePaths
 from cardiac_vae.data.geometry import (
     PlaneGrid,
@@ -28,8 +26,9 @@ from cardiac_vae.data.geometry import (
     resample_image,
     resample_mask,
 )
+from cardiac_vae.data.prepared import PreparedCase, write_records
 from cardiac_vae.data.splits import SplitSizes, split_patients
-from cardiac_vae.labels import HEART, LabelMap, Phase, parse_labels
+from cardiac_vae.labels import HEART, LabelMap, parse_labels
 
 Reader = Callable[[Path, LabelMap | None], Iterator[CardiacCase]]
 
@@ -61,64 +60,6 @@ class PreparationConfig(StrictConfig):
     seed: NonNegativeInt = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedArrays:
-    """The arrays of one case.
-
-    Attributes:
-        mask: (D, size, size) uint8, values of ``Structure``, around the heart.
-        image: (D, size, size) float32 on the same grid, intensities as in the file.
-        full_mask: (D, H, W) uint8 over the whole field of view, pixels of the same size.
-        full_image: (D, H, W) float32.
-    """
-
-    mask: np.ndarray
-    image: np.ndarray
-    full_mask: np.ndarray
-    full_image: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedCase:
-    """One prepared case: who, where, and how well its mask came through.
-
-    Attributes:
-        case_id: Patient and phase.
-        patient_id: Cases that share it are in one split.
-        phase: End-diastole or end-systole.
-        group: Diagnosis, or "".
-        split: "train", "validation" or "test".
-        spacing_mm: Native voxel size along (slice, row, column).
-        native_shape: (D, H, W) of the native volume.
-        grid: The prepared grid in the native plane.
-        round_trip_dice: Dice of native -> prepared -> native against native, by structure; mean
-            over the structures present.
-        path: The file of its arrays.
-    """
-
-    case_id: str
-    patient_id: str
-    phase: Phase
-    group: str
-    split: str
-    spacing_mm: Spacing
-    native_shape: tuple[int, int, int]
-    grid: PlaneGrid
-    round_trip_dice: float
-    path: Path
-
-    @property
-    def native_grid(self) -> PlaneGrid:
-        """Return the native plane's grid."""
-        height, width = self.native_shape[1:]
-        return PlaneGrid((height, width), (self.spacing_mm[1], self.spacing_mm[2]))
-
-    def load(self) -> PreparedArrays:
-        """Read the arrays."""
-        with np.load(self.path) as arrays:
-            return PreparedArrays(**{name: arrays[name] for name in PreparedArrays.__slots__})
-
-
 def prepare_dataset(raw: Path, output: Path, config: PreparationConfig) -> dict[str, Any]:
     """Prepare every case of ``raw`` into ``output`` and return a summary for the metrics file.
 
@@ -140,28 +81,9 @@ def prepare_dataset(raw: Path, output: Path, config: PreparationConfig) -> dict[
             prepared, check = _prepare_case(case, output, split_of[case.patient_id], config)
             cases.append(prepared)
             checks.append(check)
-    records = [{**asdict(case), "path": case.path.name} for case in cases]
-    (output / "cases.json").write_text(json.dumps(records, indent=1))
+    write_records(output, cases)
     (output / "splits.json").write_text(json.dumps(splits, indent=1))
     return _summary(cases, checks)
-
-
-def read_prepared(folder: Path, split: str | None = None) -> list[PreparedCase]:
-    """Return the cases ``prepare_dataset`` left in a folder, all or those of one split.
-
-    Raises:
-        FileNotFoundError: if the folder is not prepared.
-        ValueError: if there is no such split.
-    """
-    if not (folder / "cases.json").is_file():
-        raise FileNotFoundError(
-            f"{folder / 'cases.json'}: expected a prepared dataset, found none; run the prepare "
-            "stage first"
-        )
-    if split is not None and split not in SplitSizes.model_fields:
-        raise ValueError(f"expected a split of {list(SplitSizes.model_fields)}, got {split!r}")
-    cases = (_case_of(folder, record) for record in json.loads((folder / "cases.json").read_text()))
-    return [case for case in cases if split in (None, case.split)]
 
 
 @dataclass(frozen=True)
@@ -257,22 +179,8 @@ def _summary(cases: list[PreparedCase], checks: list[_Check]) -> dict[str, Any]:
         "pixels_beyond_window": sum(check.outside_pixels for check in checks),
         "farthest_beyond_window_mm": max(check.outside_mm for check in checks),
         "least_margin_to_window_mm": min(check.margin_mm for check in checks),
-        "round_trip_dice": dice,
+        "cases": [{"case_id": name, "round_trip_dice": value} for name, value in dice.items()],
     }
-
-
-def _case_of(folder: Path, record: dict[str, Any]) -> PreparedCase:
-    grid = PlaneGrid(**{name: tuple(values) for name, values in record["grid"].items()})
-    return PreparedCase(
-        **{
-            **record,
-            "phase": Phase(record["phase"]),
-            "spacing_mm": tuple(record["spacing_mm"]),
-            "native_shape": tuple(record["native_shape"]),
-            "grid": grid,
-            "path": folder / record["path"],
-        }
-    )
 
 
 def _make_folder(folder: Path) -> None:

@@ -26,12 +26,12 @@ class AugmentationConfig(StrictConfig):
         probability: Share of the cases that are changed at all.
     """
 
-    rotation_degrees: NonNegativeFloat = 12.0
-    log_scale: NonNegativeFloat = 0.08
-    shift_pixels: NonNegativeFloat = 2.0
-    elastic_pixels: NonNegativeFloat = 1.0
+    rotation_degrees: NonNegativeFloat = 10.0
+    log_scale: NonNegativeFloat = 0.06
+    shift_pixels: NonNegativeFloat = 1.5
+    elastic_pixels: NonNegativeFloat = 0.7
     control_points: PositiveInt = 5
-    probability: float = Field(default=0.9, ge=0, le=1)
+    probability: float = Field(default=0.5, ge=0, le=1)
 
 
 def one_hot(mask: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cardiac_vae.anatomy.criteria import is_valid
 from cardiac_vae.config import StrictConfig
-from cardiac_vae.data.preparation import PreparedCase
+from cardiac_vae.data.prepared import PreparedCase
 from cardiac_vae.evaluation.intervals import interval
 from cardiac_vae.labels import HEART, NUM_CLASSES
 from cardiac_vae.metrics.overlap import dice

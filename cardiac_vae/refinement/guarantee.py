@@ -65,10 +65,20 @@ def whole_hearts(
     product = Candidate("product", log_score.argmax(axis=0).astype(np.uint8))
     experts = [product, Candidate("drawn", drawn)]
     yield [product]
-    yield [_repaired(expert, log_score) for expert in experts]
-    yield [rounded for expert in experts for rounded in _rounder(expert, log_score)]
+    fixed = [repaired(expert.mask, log_score) for expert in experts]
+    yield [
+        Candidate(f"{expert.route}, repaired", mask)
+        for expert, mask in zip(experts, fixed, strict=True)
+    ]
+    yield [
+        rounded
+        for expert, mask in zip(experts, fixed, strict=True)
+        for rounded in _rounder(expert.route, mask, log_score)
+    ]
     projection = Candidate("projection", log_model.argmax(axis=0).astype(np.uint8))
-    yield [projection, _repaired(projection, log_score), *_rounder(projection, log_score)]
+    mask = repaired(projection.mask, log_score)
+    rounder = _rounder(projection.route, mask, log_score)
+    yield [projection, Candidate("projection, repaired", mask), *rounder]
 
 
 def partial_hearts(drawn: np.ndarray, log_score: np.ndarray) -> list[Candidate]:
@@ -80,21 +90,14 @@ def partial_hearts(drawn: np.ndarray, log_score: np.ndarray) -> list[Candidate]:
             part = np.where(np.isin(mask, given_up), Structure.BACKGROUND, mask).astype(np.uint8)
             allowed = log_score.copy()
             allowed[given_up] = -np.inf
-            candidates += _rounder(Candidate(f"{name}, {kind}", part), allowed)
+            candidates += _rounder(f"{name}, {kind}", repaired(part, allowed), allowed)
     return candidates
 
 
-def _repaired(candidate: Candidate, log_score: np.ndarray) -> Candidate:
-    return Candidate(f"{candidate.route}, repaired", repaired(candidate.mask, log_score))
-
-
-def _rounder(candidate: Candidate, log_score: np.ndarray) -> list[Candidate]:
-    """Return a candidate with a convex wall, and smoothed by growing disks; each repaired."""
-    fixed = repaired(candidate.mask, log_score)
-    rounder = [
-        Candidate(f"{candidate.route}, convex wall", repaired(convex_wall(fixed), log_score))
-    ]
+def _rounder(route: str, fixed: np.ndarray, log_score: np.ndarray) -> list[Candidate]:
+    """Return a repaired mask with a convex wall, and smoothed by growing disks; each repaired."""
+    rounder = [Candidate(f"{route}, convex wall", repaired(convex_wall(fixed), log_score))]
     for radius in (1, 2, 3):
         mask = repaired(convex_wall(smoothed(fixed, radius)), log_score)
-        rounder.append(Candidate(f"{candidate.route}, smoothed by {radius} px", mask))
+        rounder.append(Candidate(f"{route}, smoothed by {radius} px", mask))
     return rounder

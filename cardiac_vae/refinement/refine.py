@@ -13,7 +13,12 @@ import numpy as np
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 
-from cardiac_vae.anatomy.criteria import VolumeVerdict, check_volume
+from cardiac_vae.anatomy.criteria import (
+    VolumeVerdict,
+    check_volume,
+    violations,
+    volume_verdict,
+)
 from cardiac_vae.anchors import nearest, read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.config import StrictConfig
@@ -147,11 +152,14 @@ class Refiner:
         for index, candidate in zip(chosen, found, strict=True):
             refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
         changed = (refined != mask).sum(axis=(1, 2))
+        after = list(before.slices)
+        for index in np.flatnonzero(changed):
+            after[index] = violations(refined[index], spacing_mm[1:])
         return RefinementResult(
             mask=refined,
             is_changed=bool(changed.any()),
             before=before,
-            after=check_volume(refined, spacing_mm),
+            after=volume_verdict(refined, after),
             slices=tuple(
                 SliceDecision(index, routes.get(index, UNTOUCHED), int(count))
                 for index, count in enumerate(changed)

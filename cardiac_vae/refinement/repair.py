@@ -5,13 +5,14 @@ promise nothing: what comes out is checked like every candidate.
 """
 
 import numpy as np
-from scipy import ndimage
-from skimage.morphology import convex_hull_image
 
-from cardiac_vae.anatomy.topology import EIGHT_CONNECTED, bounding_box, holes, largest_part
+from cardiac_vae.anatomy.outline import convex_hull
+from cardiac_vae.anatomy.topology import bounding_box, grown, holes, largest_part
 from cardiac_vae.labels import HEART, Structure
 
 _ROUNDS = 2  # a removed part can open what another repair has to close
+_WIDEST_BRIDGE = 3
+_REACH = _ROUNDS * (1 + _WIDEST_BRIDGE)  # how far the repairs can grow a heart, in pixels
 
 
 def repaired(mask: np.ndarray, log_score: np.ndarray) -> np.ndarray:
@@ -20,11 +21,18 @@ def repaired(mask: np.ndarray, log_score: np.ndarray) -> np.ndarray:
     ``log_score`` is (C, H, W), nats that each pixel gains by each class.
     """
     mask = mask.copy()
+    rows, columns = (
+        slice(max(side.start - _REACH, 0), side.stop + _REACH) for side in bounding_box(mask)
+    )
+    inner, inner_score = mask[rows, columns], log_score[:, rows, columns]
     for _ in range(_ROUNDS):
-        _keep_largest_parts(mask, log_score)
-        _close_wall(mask)
-        _fill_holes(mask, log_score)
-        _bridge_gap(mask)
+        before = inner.copy()
+        _keep_largest_parts(inner, inner_score)
+        _close_wall(inner)
+        _fill_holes(inner, inner_score)
+        _bridge_gap(inner)
+        if np.array_equal(inner, before):
+            break
     return mask
 
 
@@ -40,7 +48,7 @@ def smoothed(mask: np.ndarray, radius: int) -> np.ndarray:
     result = np.zeros_like(mask)
     result[rv] = Structure.RV
     result[left] = Structure.MYO
-    result[lv & ndimage.binary_erosion(left | lv, EIGHT_CONNECTED)] = Structure.LV
+    result[lv & _shrunk(left | lv)] = Structure.LV
     return result
 
 
@@ -54,7 +62,7 @@ def convex_wall(mask: np.ndarray) -> np.ndarray:
         return mask
     result = mask.copy()
     rows, columns = bounding_box(left)
-    hull = convex_hull_image(left[rows, columns], offset_coordinates=False)
+    hull = _filled_hull(left[rows, columns])
     inner = result[rows, columns]
     inner[hull & (inner != Structure.LV)] = Structure.MYO
     return result
@@ -75,7 +83,7 @@ def _close_wall(mask: np.ndarray) -> None:
     """Put myocardium between the LV and whatever else it touches."""
     lv = mask == Structure.LV
     if lv.any():
-        beside = ndimage.binary_dilation(lv, EIGHT_CONNECTED) & ~lv
+        beside = grown(lv) & ~lv
         mask[beside] = Structure.MYO
 
 
@@ -95,24 +103,63 @@ def _bridge_gap(mask: np.ndarray) -> None:
     rv, myo = mask == Structure.RV, mask == Structure.MYO
     if not rv.any() or not myo.any():
         return
-    if (ndimage.binary_dilation(rv, EIGHT_CONNECTED) & myo).any():
+    near_rv, near_myo = grown(rv), grown(myo)
+    if (near_rv & myo).any():
         return
-    for width in (1, 2, 3):
-        near_rv = ndimage.binary_dilation(rv, EIGHT_CONNECTED, iterations=width)
-        near_myo = ndimage.binary_dilation(myo, EIGHT_CONNECTED, iterations=width)
-        bridge = near_rv & near_myo & (mask == Structure.BACKGROUND)
-        if bridge.any():
-            mask[bridge] = Structure.RV
+    for _ in range(_WIDEST_BRIDGE):
+        farther = grown(near_rv)
+        if (farther & myo).any():  # both have grown over the whole gap by now
+            mask[near_rv & near_myo & (mask == Structure.BACKGROUND)] = Structure.RV
             return
+        near_rv, near_myo = farther, grown(near_myo)
+
+
+def _filled_hull(structure: np.ndarray) -> np.ndarray:
+    """Return the pixels whose centers lie in the hull of a structure's, (H, W) bool."""
+    corners = convex_hull(structure)
+    rows, columns = np.ogrid[: structure.shape[0], : structure.shape[1]]
+    inside = np.ones(structure.shape, bool)
+    for (r0, c0), (r1, c1) in zip(corners, [*corners[1:], corners[0]], strict=True):
+        inside &= (r1 - r0) * (columns - c0) - (c1 - c0) * (rows - r0) >= 0
+    return inside
 
 
 def _rounded(structure: np.ndarray, radius: int) -> np.ndarray:
     """Open and close by a disk; a structure that vanishes when opened is only closed."""
-    if not structure.any():
-        return structure
-    reach = np.arange(-radius, radius + 1)
-    disk = np.hypot(reach[:, None], reach) <= radius + 0.5
-    padded = np.pad(structure, radius + 1)
-    closed = ndimage.binary_closing(padded, disk)
-    opened = ndimage.binary_opening(closed, disk)
-    return (opened if opened.any() else closed)[radius + 1 : -radius - 1, radius + 1 : -radius - 1]
+    result = np.zeros_like(structure)
+    rows, columns = bounding_box(structure)  # which neither leaves
+    inner = structure[rows, columns]
+    if not inner.size:
+        return result
+    margin = radius + 1
+    padded = np.zeros((inner.shape[0] + 2 * margin, inner.shape[1] + 2 * margin), bool)
+    padded[margin:-margin, margin:-margin] = inner
+    closed = ~_grown_by_disk(~_grown_by_disk(padded, radius), radius)
+    opened = _grown_by_disk(~_grown_by_disk(~closed, radius), radius)
+    rounded = opened if opened.any() else closed
+    result[rows, columns] = rounded[margin:-margin, margin:-margin]
+    return result
+
+
+def _grown_by_disk(structure: np.ndarray, radius: int) -> np.ndarray:
+    """Return a structure (H, W) bool grown by the pixels within ``radius`` + 0.5 of each."""
+    result = structure.copy()
+    run, reach = structure, 0
+    for offset in range(radius, -1, -1):  # farthest rows first: they have the shortest runs
+        while reach < int(((radius + 0.5) ** 2 - offset**2) ** 0.5):
+            wider = run.copy()
+            wider[:, 1:] |= run[:, :-1]
+            wider[:, :-1] |= run[:, 1:]
+            run, reach = wider, reach + 1
+        if offset:
+            result[offset:] |= run[:-offset]
+            result[:-offset] |= run[offset:]
+    return result | run
+
+
+def _shrunk(structure: np.ndarray) -> np.ndarray:
+    """Return a structure (H, W) bool without its rim; the array's edge is rim."""
+    shrunk = ~grown(~structure)
+    shrunk[[0, -1]] = False
+    shrunk[:, [0, -1]] = False
+    return shrunk

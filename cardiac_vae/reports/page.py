@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from cardiac_vae.data.preparation import PreparationConfig, read_prepared
+from cardiac_vae.data.preparation import PreparationConfig
+from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.evaluation.reconstruction import held_out_slices
 from cardiac_vae.reports import masks, shapes
 from cardiac_vae.reports.headline import headline, reading_guide

@@ -45,8 +45,8 @@ class SegmenterConfig(StrictConfig):
 
     @model_validator(mode="after")
     def _window_can_be_halved(self) -> Self:
-        if len(self.channels) < 2:
-            raise ValueError(f"channels: expected two levels or more, got {self.channels}")
+        if len(self.channels) < 3:
+            raise ValueError(f"channels: expected three levels or more, got {self.channels}")
         if self.windows.size % self.multiple:
             raise ValueError(
                 f"windows.size {self.windows.size} is not divisible by {self.multiple}, which "

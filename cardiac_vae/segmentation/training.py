@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from cardiac_vae.data.geometry import PlaneGrid, heart_centre_mm
-from cardiac_vae.data.preparation import PreparedCase, read_prepared
+from cardiac_vae.data.prepared import PreparedCase, read_prepared
 from cardiac_vae.labels import HEART
 from cardiac_vae.metrics.overlap import dice
 from cardiac_vae.segmentation.augmentation import random_windows
@@ -27,7 +26,13 @@ from cardiac_vae.segmentation.network import (
     slice_probabilities,
 )
 from cardiac_vae.training.batches import StepBatches
-from cardiac_vae.training.fit import MONITORED, FitConfig, fit, warmup_and_cosine
+from cardiac_vae.training.fit import (
+    MONITORED,
+    FitConfig,
+    FittedModule,
+    fit,
+    warmup_and_cosine,
+)
 
 Volume = tuple[np.ndarray, np.ndarray]
 """Image (D, H, W) float32 and mask (D, H, W) uint8 over the whole field of view."""
@@ -74,7 +79,7 @@ def train_segmenter(
     }
 
 
-class SegmenterModule(L.LightningModule):
+class SegmenterModule(FittedModule):
     """The network under training, and the volumes' Dice in validation."""
 
     def __init__(self, settings: SegmenterConfig, fit_config: FitConfig) -> None:
@@ -93,6 +98,10 @@ class SegmenterModule(L.LightningModule):
         loss = self.window_loss(batch)
         self.log("train/loss", loss.detach(), batch_size=len(batch["image"]))
         return loss
+
+    def observe(self, batch: Mapping[str, Tensor]) -> None:
+        """Pass a training batch through the network."""
+        self.window_loss(batch)
 
     def window_loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of random windows of some slices of ``training_tensors``."""

@@ -8,6 +8,8 @@ import os
 import shutil
 import time
 import warnings
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +28,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import Logger
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cardiac_vae.config import StrictConfig
 
@@ -78,8 +81,16 @@ class FitResult:
         return asdict(self)
 
 
+class FittedModule(L.LightningModule, ABC):
+    """A module that ``fit`` takes: it logs ``validation/loss``, and can look at a batch."""
+
+    @abstractmethod
+    def observe(self, batch: Any) -> None:
+        """Pass a training batch through the network, for its batch-norm statistics alone."""
+
+
 def fit(
-    module: L.LightningModule,
+    module: FittedModule,
     train_batches: Iterable[Any],
     validation_batches: Iterable[Any],
     config: FitConfig,
@@ -97,9 +108,9 @@ def fit(
     if config.threads:
         torch.set_num_threads(config.threads)
     checkpoints = folder / "checkpoints"
-    best = ModelCheckpoint(
-        dirpath=checkpoints, filename="best", monitor=MONITORED, save_last=True, save_top_k=1
-    )
+    best = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor=MONITORED)
+    # ``save_last`` would leave a validation out that is not the best.
+    newest = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
     history = _History()
     stop = EarlyStopping(monitor=MONITORED, patience=config.patience, mode="min")
     start = time.monotonic()
@@ -118,9 +129,11 @@ def fit(
             logger=logger or False,
             callbacks=[
                 best,
+                newest,
                 stop,
                 history,
                 _Average(config.ema_decay),
+                _Recalibrate(),
                 _SeedEachStep(config.seed),
                 _RefuseNaN(),
                 TQDMProgressBar(refresh_rate=20),
@@ -191,6 +204,38 @@ class _Average(WeightAveraging):
         super().__init__(use_buffers=True, multi_avg_fn=torch.no_grad()(update))
 
 
+class _Recalibrate(Callback):
+    """Re-estimate the batch-norm statistics of the averaged weights before they are validated.
+
+    A running mean of statistics lags behind weights that move fast, and deep residual networks
+    amplify the difference. The averaged weights see the last training batches once more instead.
+    """
+
+    def __init__(self, num_batches: int = 16) -> None:
+        self._recent: deque[Any] = deque(maxlen=num_batches)
+
+    def on_train_batch_start(
+        self, _: L.Trainer, __: L.LightningModule, batch: Any, *___: Any
+    ) -> None:
+        self._recent.append(batch)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        layers = [layer for layer in pl_module.modules() if isinstance(layer, _BatchNorm)]
+        if not layers or not self._recent or not isinstance(pl_module, FittedModule):
+            return
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean over all batches, not a running one
+        pl_module.train()
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            while self._recent:
+                pl_module.observe(self._recent.popleft())
+        pl_module.eval()
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
 class _SeedEachStep(Callback):
     """Make every random number of a step a function of the seed, the step and the process."""
 
@@ -226,10 +271,21 @@ class _History(Callback):
 class _RefuseNaN(Callback):
     """End a fit whose loss is no number; its weights are lost already."""
 
+    def __init__(self) -> None:
+        self._loss = torch.zeros(())
+
     def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, *__: Any) -> None:
-        if trainer.global_step % 50 == 0 and not torch.isfinite(outputs["loss"]):
+        self._loss = outputs["loss"]
+        if trainer.global_step % 50 == 0:
+            self._check(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
+        self._check(trainer)  # or the early stop would take it for the end
+
+    def _check(self, trainer: L.Trainer) -> None:
+        if not torch.isfinite(self._loss):
             raise ValueError(
-                f"step {trainer.global_step}: expected a finite loss, got {outputs['loss'].item()};"
+                f"step {trainer.global_step}: expected a finite loss, got {self._loss.item()};"
                 " lower the learning_rate"
             )
 

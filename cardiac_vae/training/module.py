@@ -7,7 +7,6 @@ a bound on log p(x) whatever q is: amortized inference behind the noisy channel.
 
 from typing import Any
 
-import lightning as L
 import torch
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor
@@ -17,7 +16,7 @@ from cardiac_vae.data.corruption import CorruptionConfig, break_masks
 from cardiac_vae.data.transforms import AugmentationConfig, augment_masks, one_hot
 from cardiac_vae.shape_model import LossTerms, ShapeModel
 from cardiac_vae.training.batches import Batch
-from cardiac_vae.training.fit import MONITORED, FitConfig, warmup_and_cosine
+from cardiac_vae.training.fit import MONITORED, FitConfig, FittedModule, warmup_and_cosine
 
 
 class ObjectiveConfig(StrictConfig):
@@ -26,10 +25,14 @@ class ObjectiveConfig(StrictConfig):
     Attributes:
         kl_warmup: Share of the steps over which the weight of the KL grows to its full value.
         broken_share: Share of every batch whose input is broken.
+        broken_weight: Weight of a broken case in the loss. What hides a heart cannot be explained
+            away: such a case costs four times as much as a whole one, and at full weight its
+            gradient drowns what whole masks teach the decoder.
     """
 
     kl_warmup: float = Field(default=0.2, ge=0, le=1)
     broken_share: float = Field(default=0.25, ge=0, lt=1)
+    broken_weight: NonNegativeFloat = 0.3
     weight_decay: NonNegativeFloat = 1e-4
     augmentation: AugmentationConfig = AugmentationConfig()
     corruption: CorruptionConfig = CorruptionConfig()
@@ -43,7 +46,7 @@ def channels_last(model: ShapeModel) -> ShapeModel:
     return model
 
 
-class ShapeModule(L.LightningModule):
+class ShapeModule(FittedModule):
     """A shape model in training."""
 
     def __init__(self, model: ShapeModel, objective: ObjectiveConfig, config: FitConfig) -> None:
@@ -59,17 +62,35 @@ class ShapeModule(L.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch of label maps (B, H, W)."""
+        terms, is_broken = self._explain(batch)
+        loss = self._loss(terms, is_broken)
+        self.log("train/loss", loss, prog_bar=True)
+        self._log_terms("train", terms, is_broken)
+        return loss
+
+    def _explain(self, batch: Batch) -> tuple[LossTerms, Tensor]:
+        """Return the terms of a batch, moved and in part broken, and which cases are broken."""
         whole = one_hot(augment_masks(batch["mask"], self.objective.augmentation))
         num_broken = round(self.objective.broken_share * len(whole))
         is_broken = torch.arange(len(whole), device=whole.device) < num_broken
         seen = whole.clone()
         if num_broken:
             seen[:num_broken] = break_masks(whole[:num_broken], self.objective.corruption)
-        _, terms = self.model(seen, whole, is_broken)
-        loss = self.model.loss(terms, self.warmup())
-        self.log("train/loss", loss, prog_bar=True)
-        self._log_terms("train", terms, is_broken)
-        return loss
+        return self.model(seen, whole, is_broken)[1], is_broken
+
+    def observe(self, batch: Batch) -> None:
+        """Pass a training batch through the model."""
+        self._explain(batch)
+
+    def _loss(self, terms: LossTerms, is_broken: Tensor) -> Tensor:
+        """Return the loss per case of the batch, broken cases at their own weight."""
+        parts = ((~is_broken, 1.0), (is_broken, self.objective.broken_weight))
+        weighted = [
+            weight * chosen.sum() / len(chosen) * self.model.loss(terms.of(chosen), self.warmup())
+            for chosen, weight in parts
+            if bool(chosen.any())
+        ]
+        return torch.stack(weighted).sum()
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Log the bounds of whole masks and of the same masks seen broken."""
@@ -78,8 +99,9 @@ class ShapeModule(L.LightningModule):
         is_broken = torch.arange(len(seen), device=whole.device) < len(whole)
         logits, terms = self.model(seen, torch.cat([whole, whole]), is_broken)
         self._log_terms("validation", terms, is_broken)
-        share = torch.where(is_broken, self.objective.broken_share, 1 - self.objective.broken_share)
-        self.log(MONITORED, 2 * (share * terms.negative_elbo).mean(), batch_size=len(whole))
+        share = self.objective.broken_share
+        weight = torch.where(is_broken, self.objective.broken_weight * share, 1 - share)
+        self.log(MONITORED, 2 * (weight * terms.negative_elbo).mean(), batch_size=len(whole))
         decided = logits.argmax(dim=1)[len(whole) :]
         self.log(
             "validation/pixel_accuracy",

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from cardiac_vae.anchors import valid_shapes, write_anchors
 from cardiac_vae.checkpoint import save_model
 from cardiac_vae.config import StrictConfig, read_yaml
-from cardiac_vae.data.preparation import PreparedCase, read_prepared
+from cardiac_vae.data.prepared import PreparedCase, read_prepared
 from cardiac_vae.models import build_model
 from cardiac_vae.training.batches import Batch, StepBatches
 from cardiac_vae.training.fit import FitConfig, fit

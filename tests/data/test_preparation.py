@@ -6,13 +6,8 @@ import pytest
 
 from cardiac_vae.data.acdc import read_cases
 from cardiac_vae.data.geometry import resample_mask
-from cardiac_vae.data.preparation import (
-    CASE_PATHS,
-    READERS,
-    PreparationConfig,
-    prepare_dataset,
-    read_prepared,
-)
+from cardiac_vae.data.preparation import CASE_PATHS, READERS, PreparationConfig, prepare_dataset
+from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.splits import SplitSizes
 
 SMALL = PreparationConfig(size=64, split=SplitSizes(train=2, validation=1, test=1))
@@ -57,7 +52,7 @@ def test_the_split_is_on_file_and_on_every_case(prepared):
 
 def test_the_summary_reports_what_was_lost(prepared):
     _, summary = prepared
-    assert summary["num_cases"] == len(summary["round_trip_dice"]) == 8
+    assert summary["num_cases"] == len(summary["cases"]) == 8
     assert summary["num_slices"] == 24
     assert summary["round_trip_dice_mean"] == summary["round_trip_dice_min"] == 1.0
     assert summary["lost_parts"] == summary["hearts_beyond_window"] == 0

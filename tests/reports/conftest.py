@@ -11,12 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from cardiac_vae.data.case_files import read_case
-from cardiac_vae.data.preparation import (
-    CASE_PATHS,
-    PreparationConfig,
-    prepare_dataset,
-    read_prepared,
-)
+from cardiac_vae.data.preparation import CASE_PATHS, PreparationConfig, prepare_dataset
+from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.splits import SplitSizes
 from cardiac_vae.evaluation.reconstruction import (
     ReconstructionConfig,

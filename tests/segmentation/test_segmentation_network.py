@@ -34,7 +34,7 @@ def test_windows_that_cannot_be_halved_are_refused():
 
 
 def test_one_level_is_refused():
-    with pytest.raises(ValueError, match="two levels or more"):
+    with pytest.raises(ValueError, match="three levels or more"):
         SegmenterConfig.parse({"channels": (8,)}, "params")
 
 

@@ -1,7 +1,7 @@
-import lightning as L
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from cardiac_vae.training import fit as fit_file
 from cardiac_vae.training.batches import StepBatches
@@ -9,13 +9,14 @@ from cardiac_vae.training.fit import (
     MONITORED,
     FitConfig,
     FitResult,
+    FittedModule,
     fit,
     resolve_precision,
     warmup_and_cosine,
 )
 
 
-class Regression(L.LightningModule):
+class Regression(FittedModule):
     """A line to learn, with noise from the global generator and running statistics.
 
     Attributes:
@@ -44,6 +45,9 @@ class Regression(L.LightningModule):
         self.log("train/loss", loss)
         return loss * float("nan") if self.global_step == self.poison_at else loss
 
+    def observe(self, batch):
+        self.layers(batch["x"])
+
     def on_train_batch_end(self, *_):
         self.weights.append(self.layers[0].weight.detach().clone())
 
@@ -67,7 +71,7 @@ def data():
 def run(module, data, folder):
     config = module.config
     source = StepBatches(data, config.batch_size, config.steps, config.seed)
-    return fit(module, source, [data], config, folder)
+    return fit(module, source, DataLoader([data], batch_size=None), config, folder)
 
 
 def assert_same_state(first, second):
@@ -81,13 +85,15 @@ def test_the_loss_falls_and_the_fit_says_how_it_went(data, fit_config, tmp_path)
     module = Regression(config)
     module.eval()
     before = module.loss(data).item()
-    result = run(module, data, tmp_path)
+    result = run(module.train(), data, tmp_path)
     assert module.loss(data) < 0.2 * before
     assert isinstance(result, FitResult)
     assert result.steps == 60
     assert not result.stopped_early
     assert {MONITORED, "train/loss"} <= set(result.metrics)
     assert result.as_dict()["metrics"] == result.metrics
+    assert [step for step, _ in result.history[MONITORED]] == list(range(5, 61, 5))
+    assert min(value for _, value in result.history[MONITORED]) == pytest.approx(result.best_value)
     assert list(tmp_path.iterdir()) == []  # its checkpoints are gone
 
 
@@ -111,6 +117,7 @@ def test_a_fit_that_went_down_ends_like_one_that_did_not(data, fit_config, tmp_p
     result = run(resumed, data, tmp_path / "parts")
     assert resumed.steps == list(range(5 * (fail_at // 5), 20))
     assert_same_state(resumed, whole)
+    assert result.history == expected.history
     assert (result.steps, result.best_value) == (expected.steps, expected.best_value)
 
 
@@ -148,6 +155,21 @@ def test_the_weights_kept_are_the_running_average(data, fit_config, tmp_path):
     torch.testing.assert_close(module.layers[0].weight.detach(), average)
     assert not torch.equal(module.layers[0].weight, module.weights[-1])
     assert not module.training
+
+
+@pytest.mark.parametrize(("steps", "num_seen"), [(4, 4), (20, 16)])
+def test_batch_norm_knows_the_kept_weights_by_the_last_batches(
+    data, fit_config, tmp_path, steps, num_seen
+):
+    config = fit_config(steps=steps, validate_every=steps)
+    module = Regression(config)
+    run(module, data, tmp_path)
+    source = StepBatches(data, config.batch_size, steps, config.seed)
+    seen = [module.layers[0](source.batch(step)["x"]) for step in range(steps - num_seen, steps)]
+    norm = module.layers[1]
+    torch.testing.assert_close(norm.running_mean, torch.stack(seen).mean(dim=(0, 1)))
+    torch.testing.assert_close(norm.running_var, torch.stack(seen).var(dim=1).mean(dim=0))
+    assert norm.momentum == 0.1
 
 
 @pytest.mark.parametrize(("steps", "poison_at"), [(60, 45), (20, 3), (20, 19)])
@@ -191,5 +213,5 @@ def test_precision_is_as_said_or_what_the_cpu_is_fast_in(monkeypatch, has_bf16):
 
 
 def test_a_wrong_setting_is_named():
-    with pytest.raises(ValueError, match="train: precision: .*'half'.*known: steps, batch_size"):
+    with pytest.raises(ValueError, match=r"train: precision: .*'half'.*known: steps, batch_size"):
         FitConfig.parse({"precision": "half"}, "train")

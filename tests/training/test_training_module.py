@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from cardiac_vae.data.transforms import one_hot
 from cardiac_vae.models import build_model
@@ -34,7 +35,7 @@ def test_the_bound_falls_on_one_batch(name, hearts, fit_config, tmp_path):
     result = fit(
         shape.train(),
         StepBatches({"mask": hearts}, 6, 80, seed=0),
-        [{"mask": hearts}],
+        DataLoader([{"mask": hearts}], batch_size=None),
         config,
         tmp_path,
     )
@@ -51,17 +52,17 @@ def test_a_shape_models_fit_is_resumed_bit_for_bit(name, hearts, fit_config, tmp
 
     def run(shape, folder):
         source = StepBatches({"mask": hearts}, config.batch_size, config.steps, config.seed)
-        fit(shape, source, [{"mask": hearts}], config, folder)
+        fit(shape, source, DataLoader([{"mask": hearts}], batch_size=None), config, folder)
         return shape.state_dict()
 
     whole = run(module(name, ObjectiveConfig(), config), tmp_path / "whole")
     interrupted = module(name, ObjectiveConfig(), config)
     step = interrupted.training_step
 
-    def fails_at_five(batch, index):
+    def fails_at_five(batch, batch_idx):
         if interrupted.global_step == 5:
             raise OSError("the machine went down")
-        return step(batch, index)
+        return step(batch, batch_idx)
 
     monkeypatch.setattr(interrupted, "training_step", fails_at_five)
     with pytest.raises(OSError, match="went down"):
@@ -74,12 +75,14 @@ def test_the_validation_loss_weighs_whole_and_broken_as_the_training_does(
     hearts, fit_config, tmp_path
 ):
     config = fit_config(steps=2)
-    objective = ObjectiveConfig(broken_share=0.25)
+    objective = ObjectiveConfig(broken_share=0.25, broken_weight=0.4)
     shape = module("vae", objective, config)
     source = StepBatches({"mask": hearts}, 4, 2, seed=0)
-    metrics = fit(shape, source, [{"mask": hearts}], config, tmp_path).metrics
+    metrics = fit(
+        shape, source, DataLoader([{"mask": hearts}], batch_size=None), config, tmp_path
+    ).metrics
     whole, broken = (metrics[f"validation/{kind}/negative_elbo"] for kind in ("whole", "broken"))
-    assert metrics[MONITORED] == pytest.approx(0.75 * whole + 0.25 * broken, rel=1e-5)
+    assert metrics[MONITORED] == pytest.approx(0.75 * whole + 0.4 * 0.25 * broken, rel=1e-5)
     assert 0 <= metrics["validation/pixel_accuracy"] <= 1
 
 
@@ -100,6 +103,25 @@ def test_the_first_part_of_a_batch_is_broken_and_explained_by_the_whole_masks(
     assert torch.equal(target, one_hot(batch))
     changed = (seen != target).flatten(start_dim=1).any(dim=1)
     assert torch.equal(changed, is_broken)
+
+
+def test_a_broken_case_counts_by_its_weight(hearts, fit_config, monkeypatch):
+    whole = hearts.repeat(2, 1, 1)[:8]
+    losses = {}
+    for weight in (0.0, 0.5, 1.0):
+        objective = PLAIN.model_copy(update={"broken_share": 0.25, "broken_weight": weight})
+        shape = module("vae", objective, fit_config())
+        monkeypatch.setattr(shape, "log", lambda *_, **__: None)
+        monkeypatch.setattr(shape, "log_dict", lambda *_, **__: None)
+        outputs = []
+        shape.model.register_forward_hook(lambda *call, kept=outputs: kept.append(call[2][1]))
+        torch.manual_seed(3)
+        losses[weight] = shape.training_step({"mask": whole}, 0).item()
+        warmup = shape.warmup()
+        (terms,) = outputs
+    costs = (terms.reconstruction + warmup * terms.kl).tolist()
+    for weight, loss in losses.items():
+        assert loss == pytest.approx((weight * sum(costs[:2]) + sum(costs[2:])) / 8, rel=1e-5)
 
 
 def test_the_kl_warms_up_over_its_share_of_the_steps(fit_config, monkeypatch):

@@ -8,7 +8,8 @@ import torch
 from cardiac_vae.anatomy.criteria import is_valid
 from cardiac_vae.anchors import read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
-from cardiac_vae.data.preparation import PreparationConfig, prepare_dataset, read_prepared
+from cardiac_vae.data.preparation import PreparationConfig, prepare_dataset
+from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.training.module import ObjectiveConfig
 from cardiac_vae.training.shapes import Recipe, slices_of, train_shape_model
 

@@ -1,0 +1,65 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.hearts import broken_scan
+from benchmarks.measuring import machine, median_seconds, peak_memory_mb, table
+from benchmarks.refinement import refining
+from benchmarks.training import training_step
+
+from cardiac_vae.anatomy.criteria import check_volume
+from cardiac_vae.refinement.refine import RefinementResult, Refiner
+from cardiac_vae.training.fit import FitConfig
+from cardiac_vae.training.shapes import Recipe
+
+
+def test_as_many_slices_are_broken_as_the_benchmark_says():
+    scan = broken_scan(num_broken=1, num_slices=3)
+    verdict = check_volume(scan.mask, scan.spacing_mm)
+    assert [any(found.values()) for found in verdict.slices] == [False, True, False]
+    np.testing.assert_allclose(scan.probabilities.sum(axis=1), 1, atol=1e-5)
+    again = broken_scan(num_broken=1, num_slices=3)
+    np.testing.assert_array_equal(again.probabilities, scan.probabilities)
+
+
+def test_what_is_timed_as_refining_refines(tiny_model: Path):
+    scan = broken_scan(num_broken=1, num_slices=3)
+    result = refining(Refiner.load(tiny_model), scan, scan.probabilities)()
+    assert isinstance(result, RefinementResult)
+    assert not result.before.is_valid
+    assert result.after.is_valid
+
+
+def test_what_is_timed_as_training_trains():
+    masks = np.zeros((4, 16, 16), np.uint8)
+    masks[:, 4:12, 4:12] = 2
+    settings = {"image_size": 16, "patch_size": 4, "channels": [8], "latent_dim": 2}
+    step = training_step(
+        Recipe(module="vae", settings=settings), masks, FitConfig(batch_size=4, warmup_steps=0)
+    )
+    losses = [step() for _ in range(12)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+
+
+def test_tasks_take_turns():
+    order: list[str] = []
+    seconds = median_seconds({name: lambda name=name: order.append(name) for name in "ab"}, runs=2)
+    assert order == ["a", "b"] * 3
+    assert set(seconds) == {"a", "b"}
+
+
+def test_peak_memory_is_that_of_the_command_and_not_of_this_process():
+    small, large = (
+        peak_memory_mb([sys.executable, "-c", f"x = b'1' * {size}"]) for size in (1, 2**26)
+    )
+    assert small < 40
+    assert 60 < large - small < 70
+    with pytest.raises(ValueError, match="no such"):
+        peak_memory_mb([sys.executable, "-c", "raise SystemExit('no such')"])
+
+
+def test_table_has_columns():
+    assert table(("a", "n"), [("bb", "10")]) == "a    n\nbb  10"
+    assert "cores" in machine()
