@@ -1,7 +1,7 @@
 # Every target sets up its own environment in .venv, once.
 #   make repro                     the whole study on the embedded phantom
 #   make acdc ACDC=/path/to/acdc   the same on real scans, with the budgets for them
-#   make test | lint | ui | clean | help
+#   make test | lint | ui | bench | clean | help
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -28,7 +28,7 @@ ACDC_PARAMS = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/trainin
 	train.fit.steps=6000 train.fit.validate_every=500 \
 	train_segmenter.fit.steps=2000 train_segmenter.fit.validate_every=250
 
-.PHONY: help repro acdc test lint ui clean
+.PHONY: help repro acdc test lint ui bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -59,6 +59,10 @@ lint: $(INSTALLED) ## check format, lint and types
 ui: $(INSTALLED) ## compare the runs at http://127.0.0.1:5000 (PORT=...)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \
 		--default-artifact-root mlruns --workers 1 --host 127.0.0.1 --port $(PORT)
+
+bench: $(INSTALLED) ## time training and refining on this machine, which should be idle; prints two tables
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.refinement
 
 clean: ## remove what the stages made; the environment stays
 	rm -rf data/raw data/prepared data/segmented data/refined models reports mlruns mlflow.db

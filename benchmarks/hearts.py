@@ -1,6 +1,7 @@
 """What the benchmarks work on: phantom hearts, whole and broken, seeded and the same each time."""
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 
 import numpy as np
@@ -77,6 +78,7 @@ def broken_scan(num_broken: int, num_slices: int = NUM_SLICES) -> Scan:
     )
 
 
+@cache
 def _patient_of(num_slices: int) -> Patient:
     """Return the first phantom whose heart is in that many slices or more at end-diastole."""
     for index in count():

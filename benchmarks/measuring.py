@@ -1,4 +1,4 @@
-"""How the benchmarks measure: tasks taken in turns, medians, peak memory of processes of their own."""
+"""How the benchmarks measure: tasks in turns, medians, peak memory in a process of its own."""
 
 import argparse
 import os
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from threadpoolctl import threadpool_limits
 
 # A process inherits the peak of the one it was started from, and this one has torch in it; so a
 # small process starts the measured one. ru_maxrss is in KiB, on macOS in bytes.
@@ -34,10 +33,9 @@ def options(description: str, runs: int) -> argparse.ArgumentParser:
 
 
 def limit_threads(threads: int | None) -> None:
-    """Hold torch, OpenMP and BLAS to a number of threads for the rest of the process."""
+    """Hold torch to a number of threads; numpy takes no more than one for what is timed here."""
     if threads:
         torch.set_num_threads(threads)
-        threadpool_limits(threads)
 
 
 def machine() -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from benchmarks.hearts import prepared_slices
 from benchmarks.measuring import (
@@ -37,13 +38,15 @@ STEPS = 100_000  # of the schedule: the benchmark never gets to its end
 
 def training_step(recipe: Recipe, masks: np.ndarray, config: FitConfig) -> Callable[[], float]:
     """Return a function that trains a recipe by one more step and returns its loss in nats."""
+
+    def lerp(averages: list[Tensor], values: list[Tensor], _: object) -> None:
+        torch._foreach_lerp_(averages, values, 1 - config.ema_decay)
+
     torch.manual_seed(config.seed)
     module = ShapeModule(build_model(recipe.module, recipe.settings), ObjectiveConfig(), config)
     module.train()
     optimizer = module.configure_optimizers()["optimizer"]
-    average = AveragedModel(
-        module, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
-    )
+    average = AveragedModel(module, multi_avg_fn=torch.no_grad()(lerp))
     batches = StepBatches(
         {"mask": torch.from_numpy(masks)}, config.batch_size, config.steps, config.seed
     )
@@ -55,7 +58,7 @@ def training_step(recipe: Recipe, masks: np.ndarray, config: FitConfig) -> Calla
             warnings.filterwarnings("ignore", message=".*self.log.*")  # no trainer, no logger
             loss = module.training_step(next(in_order), 0)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip)
         optimizer.step()
         average.update_parameters(module)

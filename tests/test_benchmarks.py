@@ -3,19 +3,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.hearts import broken_scan
+
+from benchmarks.hearts import Scan, broken_scan
 from benchmarks.measuring import machine, median_seconds, peak_memory_mb, table
 from benchmarks.refinement import refining
 from benchmarks.training import training_step
-
 from cardiac_vae.anatomy.criteria import check_volume
 from cardiac_vae.refinement.refine import RefinementResult, Refiner
 from cardiac_vae.training.fit import FitConfig
 from cardiac_vae.training.shapes import Recipe
 
 
-def test_as_many_slices_are_broken_as_the_benchmark_says():
-    scan = broken_scan(num_broken=1, num_slices=3)
+@pytest.fixture(scope="module")
+def scan() -> Scan:
+    return broken_scan(num_broken=1, num_slices=3)
+
+
+def test_as_many_slices_are_broken_as_the_benchmark_says(scan: Scan):
     verdict = check_volume(scan.mask, scan.spacing_mm)
     assert [any(found.values()) for found in verdict.slices] == [False, True, False]
     np.testing.assert_allclose(scan.probabilities.sum(axis=1), 1, atol=1e-5)
@@ -23,8 +27,7 @@ def test_as_many_slices_are_broken_as_the_benchmark_says():
     np.testing.assert_array_equal(again.probabilities, scan.probabilities)
 
 
-def test_what_is_timed_as_refining_refines(tiny_model: Path):
-    scan = broken_scan(num_broken=1, num_slices=3)
+def test_what_is_timed_as_refining_refines(tiny_model: Path, scan: Scan):
     result = refining(Refiner.load(tiny_model), scan, scan.probabilities)()
     assert isinstance(result, RefinementResult)
     assert not result.before.is_valid

@@ -18,6 +18,7 @@ import numpy as np
 from cardiac_vae.labels import Structure
 from cardiac_vae.refinement.repair import convex_wall, repaired, smoothed
 
+EMPTIED = "emptied"
 _PARTIAL = {"without RV": [Structure.RV], "RV alone": [Structure.MYO, Structure.LV]}
 
 
@@ -82,9 +83,9 @@ def whole_hearts(
 
 
 def partial_hearts(drawn: np.ndarray, log_score: np.ndarray) -> list[Candidate]:
-    """Return candidates that give a structure up: without the RV, the RV alone, nothing."""
+    """Return candidates that give structures up: nothing at all, without RV, RV alone."""
     product = Candidate("product", log_score.argmax(axis=0).astype(np.uint8))
-    candidates = [Candidate("emptied", np.zeros_like(drawn))]
+    candidates = [Candidate(EMPTIED, np.zeros_like(drawn))]
     for name, mask in (product, Candidate("drawn", drawn)):
         for kind, given_up in _PARTIAL.items():
             part = np.where(np.isin(mask, given_up), Structure.BACKGROUND, mask).astype(np.uint8)

@@ -25,6 +25,7 @@ from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.case import Spacing
 from cardiac_vae.labels import NUM_CLASSES
 from cardiac_vae.refinement.guarantee import (
+    EMPTIED,
     Candidate,
     most_probable_valid,
     partial_hearts,
@@ -35,6 +36,8 @@ from cardiac_vae.refinement.window import HeartWindow
 from cardiac_vae.shape_model import ShapeModel
 
 UNTOUCHED = "untouched"
+TRAINING_SHAPE = "training shape"
+LAST_RESORTS = (TRAINING_SHAPE, EMPTIED)
 
 
 class RefinementConfig(StrictConfig):
@@ -128,10 +131,11 @@ class Refiner:
         """Refine a mask (D, H, W) of ``Structure`` values; ``spacing_mm`` is (slice, row, column).
 
         ``probabilities`` (D, C, H, W) are the segmenter's, if it gave any. A mask that breaks no
-        criterion is returned as it is, unless ``refine_valid``; so is an empty one.
+        criterion is returned as it is, unless ``refine_valid``; so is an empty one. A slice that
+        became something else than a repair of what was drawn is named in the warnings.
 
         Raises:
-            ValueError: if the probabilities are not on the mask's grid, or no valid mask is found.
+            ValueError: if the probabilities are not on the mask's grid.
         """
         before = check_volume(mask, spacing_mm)
         if not mask.any():
@@ -163,6 +167,11 @@ class Refiner:
             slices=tuple(
                 SliceDecision(index, routes.get(index, UNTOUCHED), int(count))
                 for index, count in enumerate(changed)
+            ),
+            warnings=tuple(
+                f"slice {index}: no repair of what was drawn is a heart ({route}); look at it"
+                for index, route in routes.items()
+                if route in LAST_RESORTS
             ),
         )
 
@@ -203,23 +212,16 @@ class Refiner:
     ) -> Candidate:
         """Return the most probable valid mask of a slice, (h, w) on the window.
 
-        Raises:
-            ValueError: if not even a training shape is valid on this grid.
+        There always is one: an empty slice breaks nothing, and stands among the last candidates.
         """
         for lot in whole_hearts(drawn, log_score, log_model):
             best = most_probable_valid(lot, log_score, window.is_valid)
             if best is not None:
                 return best
         shapes = nearest(self.anchors, _prepared_score(log_score, window), self.config.num_anchors)
-        last = [Candidate("training shape", shape) for shape in window.masks_to_native(shapes)]
-        last += partial_hearts(drawn, log_score)
-        best = most_probable_valid(last, log_score, window.is_valid)
-        if best is None:
-            raise ValueError(
-                f"expected a valid shape on pixels of {window.native.pixel_mm} mm, found none "
-                f"among {len(shapes)} training shapes; raise num_anchors, or resample the mask"
-            )
-        return best
+        emptied, *parts = partial_hearts(drawn, log_score)
+        last = [Candidate(TRAINING_SHAPE, shape) for shape in window.masks_to_native(shapes)]
+        return most_probable_valid([*last, *parts, emptied], log_score, window.is_valid) or emptied
 
 
 def _as_it_is(

@@ -5,6 +5,7 @@ The weights kept are those with the best Dice of whole validation volumes, each 
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ def train_segmenter(
     batches = StepBatches(
         training_tensors(train), fit_config.batch_size, fit_config.steps, fit_config.seed
     )
+    digest = sha256()
+    for image, mask in train:
+        digest.update(image.tobytes() + mask.tobytes())
+    module.subject = f"{settings!r} {digest.hexdigest()}"
     result = fit(module, batches, WholeVolumes(validation), fit_config, folder, logger)
     segmenter = Segmenter(settings, module.network)
     if module.global_rank == 0:

@@ -82,7 +82,13 @@ class FitResult:
 
 
 class FittedModule(L.LightningModule, ABC):
-    """A module that ``fit`` takes: it logs ``validation/loss``, and can look at a batch."""
+    """A module that ``fit`` takes: it logs ``validation/loss``, and can look at a batch.
+
+    Attributes:
+        subject: What is fitted to what; a fit of another subject is not gone on with.
+    """
+
+    subject: str = ""
 
     @abstractmethod
     def observe(self, batch: Any) -> None:
@@ -100,14 +106,15 @@ def fit(
     """Fit a module in place; it ends with its best EMA weights.
 
     Checkpoints live in ``folder/checkpoints`` while the fit runs and are deleted when it ends; a
-    fit that finds some there goes on from the last.
+    fit that finds some of its own there goes on from the last. They are its own if the config and
+    the module's ``subject`` are the same.
 
     Raises:
         ValueError: if a loss becomes NaN or infinite.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    checkpoints = folder / "checkpoints"
+    checkpoints = _claim(folder / "checkpoints", f"{config!r}\n{module.subject}\n")
     best = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor=MONITORED)
     # ``save_last`` would leave a validation out that is not the best.
     newest = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
@@ -135,7 +142,7 @@ def fit(
                 _Average(config.ema_decay),
                 _Recalibrate(),
                 _SeedEachStep(config.seed),
-                _RefuseNaN(),
+                _RefuseNaN(checkpoints),
                 TQDMProgressBar(refresh_rate=20),
             ],
             enable_model_summary=False,
@@ -159,6 +166,16 @@ def fit(
         metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
         history=history.points,
     )
+
+
+def _claim(checkpoints: Path, identity: str) -> Path:
+    """Clear a folder of the checkpoints of another fit, and mark it as this one's."""
+    mark = checkpoints / "fit.txt"
+    if checkpoints.exists() and not (mark.is_file() and mark.read_text() == identity):
+        shutil.rmtree(checkpoints)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    mark.write_text(identity)
+    return checkpoints
 
 
 def resolve_precision(precision: str, accelerator: str = "auto") -> Any:
@@ -271,7 +288,8 @@ class _History(Callback):
 class _RefuseNaN(Callback):
     """End a fit whose loss is no number; its weights are lost already."""
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoints: Path) -> None:
+        self._checkpoints = checkpoints
         self._loss = torch.zeros(())
 
     def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, *__: Any) -> None:
@@ -284,6 +302,7 @@ class _RefuseNaN(Callback):
 
     def _check(self, trainer: L.Trainer) -> None:
         if not torch.isfinite(self._loss):
+            shutil.rmtree(self._checkpoints, ignore_errors=True)  # what led here is of no use
             raise ValueError(
                 f"step {trainer.global_step}: expected a finite loss, got {self._loss.item()};"
                 " lower the learning_rate"

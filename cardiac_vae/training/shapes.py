@@ -1,6 +1,7 @@
 """Fit a shape model on the prepared masks of the training patients and leave it on file."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,10 @@ def train_shape_model(
     torch.manual_seed(config.seed)
     model = build_model(recipe.module, recipe.settings)
     chunks = torch.split(slices_of(validation), 128)
+    module = ShapeModule(model, objective, config)
+    module.subject = f"{recipe!r} {objective!r} {sha256(masks.numpy().tobytes()).hexdigest()}"
     result = fit(
-        ShapeModule(model, objective, config),
+        module,
         StepBatches({"mask": masks}, config.batch_size, config.steps, config.seed),
         DataLoader(_Chunks(chunks), batch_size=None),
         config,
