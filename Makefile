@@ -25,8 +25,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # What real data changes: where it is, and budgets of at most 20 minutes per model on two cores.
 ACDC ?=
 ACDC_PARAMS = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) \
-	train.fit.steps=6000 train.fit.validate_every=500 \
-	train_segmenter.fit.steps=2000 train_segmenter.fit.validate_every=250
+	train.fit.steps=3600 train.fit.validate_every=400 \
+	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300
 
 .PHONY: help repro acdc test lint ui bench clean
 

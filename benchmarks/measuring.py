@@ -33,7 +33,7 @@ def options(description: str, runs: int) -> argparse.ArgumentParser:
 
 
 def limit_threads(threads: int | None) -> None:
-    """Hold torch to a number of threads; numpy takes no more than one for what is timed here."""
+    """Hold torch to a number of threads; for numpy's matrix products set OMP_NUM_THREADS."""
     if threads:
         torch.set_num_threads(threads)
 

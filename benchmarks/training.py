@@ -11,10 +11,10 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from benchmarks.hearts import prepared_slices
@@ -39,7 +39,7 @@ STEPS = 100_000  # of the schedule: the benchmark never gets to its end
 def training_step(recipe: Recipe, masks: np.ndarray, config: FitConfig) -> Callable[[], float]:
     """Return a function that trains a recipe by one more step and returns its loss in nats."""
 
-    def lerp(averages: list[Tensor], values: list[Tensor], _: object) -> None:
+    def lerp(averages: Any, values: Any, _: Any) -> None:
         torch._foreach_lerp_(averages, values, 1 - config.ema_decay)
 
     torch.manual_seed(config.seed)

@@ -41,7 +41,7 @@ class FitConfig(StrictConfig):
 
     steps: PositiveInt = 3000
     batch_size: PositiveInt = 32
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 3e-3
     warmup_steps: NonNegativeInt = 100
     gradient_clip: PositiveFloat = 10.0
     ema_decay: float = 0.998
