@@ -1,8 +1,9 @@
 """The refiner: a segmenter's mask in, a mask that is a heart in every slice out.
 
-Slices that break a criterion are explained by the shape model (one pass of the encoder trained on
-broken masks), the explanation is multiplied with what the segmenter said, and the most probable
-valid candidate is taken. A volume that breaks nothing comes back as it was.
+Slices that break a criterion, or draw a structure apart from its largest part, are explained by
+the shape model (one pass of the encoder trained on broken masks); the explanation is multiplied
+with what the segmenter said, and the most probable valid candidate is taken. A volume that breaks
+nothing comes back as it was.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from cardiac_vae.anchors import nearest, read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.case import Spacing
-from cardiac_vae.labels import NUM_CLASSES
+from cardiac_vae.labels import NUM_CLASSES, Structure
 from cardiac_vae.refinement.guarantee import (
     EMPTIED,
     Candidate,
@@ -31,7 +32,12 @@ from cardiac_vae.refinement.guarantee import (
     partial_hearts,
     whole_hearts,
 )
-from cardiac_vae.refinement.observation import one_hot_planes, soft_mask
+from cardiac_vae.refinement.observation import (
+    detached_voxels,
+    doubted,
+    one_hot_planes,
+    soft_mask,
+)
 from cardiac_vae.refinement.window import HeartWindow
 from cardiac_vae.shape_model import ShapeModel
 
@@ -46,8 +52,8 @@ class RefinementConfig(StrictConfig):
     Attributes:
         segmenter_exponent: Weight of the segmenter beside the shape model, in the product of the
             two; 0 is the projection alone.
-        whole_volume: Refine every slice of a volume that breaks a criterion, not only the slices
-            that break it.
+        whole_volume: Refine every slice of a volume that breaks a criterion, not only those that
+            break one or draw a structure apart from its largest part.
         num_anchors: Training shapes tried where nothing else is valid, nearest first.
         batch_size: Slices explained at a time; bounds memory.
     """
@@ -148,11 +154,20 @@ class Refiner:
                 f"expected probabilities (D, C, H, W) on the mask's grid, {expected}, "
                 f"got shape {probabilities.shape}; give those the mask was decided from"
             )
-        chosen = self._slices_to_refine(mask, before, refine_valid)
-        window = HeartWindow.around(mask, spacing_mm, self.anchors.shape[-1], self.pixel_mm)
+        detached = detached_voxels(mask)
+        drawn = np.where(detached, np.uint8(Structure.BACKGROUND), mask)
+        is_chosen = np.array([any(broken.values()) for broken in before.slices])
+        is_chosen |= np.any(detached, axis=(1, 2))
+        if self.config.whole_volume or refine_valid:
+            is_chosen |= mask.any(axis=(1, 2))
+        chosen = np.flatnonzero(is_chosen)
+        window = HeartWindow.around(drawn, spacing_mm, self.anchors.shape[-1], self.pixel_mm)
+        seen = None
+        if probabilities is not None:
+            parts = (probabilities[chosen], mask[chosen], detached[chosen])
+            seen = doubted(*(window.cut(part) for part in parts))
         refined, routes = mask.copy(), {}
-        seen = None if probabilities is None else window.cut(probabilities[chosen])
-        found = self._refine_slices(window.cut(mask[chosen]), seen, window)
+        found = self._refine_slices(window.cut(drawn[chosen]), seen, window)
         for index, candidate in zip(chosen, found, strict=True):
             refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
         changed = (refined != mask).sum(axis=(1, 2))
@@ -174,14 +189,6 @@ class Refiner:
                 if route in LAST_RESORTS
             ),
         )
-
-    def _slices_to_refine(
-        self, mask: np.ndarray, verdict: VolumeVerdict, refine_valid: bool
-    ) -> np.ndarray:
-        is_broken = np.array([any(found.values()) for found in verdict.slices])
-        if self.config.whole_volume or refine_valid:
-            return np.flatnonzero(is_broken | mask.any(axis=(1, 2)))
-        return np.flatnonzero(is_broken)
 
     def _refine_slices(
         self, drawn: np.ndarray, probabilities: np.ndarray | None, window: HeartWindow

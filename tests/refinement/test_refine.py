@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cardiac_vae.anatomy.criteria import check_volume
-from cardiac_vae.refinement.observation import one_hot_planes
+from cardiac_vae.refinement.observation import detached_voxels, one_hot_planes
 from cardiac_vae.refinement.refine import UNTOUCHED, RefinementConfig, Refiner
 
 SPACING_MM = (8.0, 1.5, 1.5)
@@ -44,8 +44,10 @@ def assert_kept_promises(result, mask, spacing_mm):
     assert [decision.changed_pixels for decision in result.slices] == changed.tolist()
     assert [decision.index for decision in result.slices] == list(range(len(mask)))
     assert result.is_changed == bool(changed.any())
+    detached = detached_voxels(mask).any(axis=(1, 2))
     for decision, found in zip(result.slices, result.before.slices, strict=True):
-        assert (decision.route == UNTOUCHED) == (not any(found.values()))
+        is_wrong = any(found.values()) or (detached[decision.index] and not result.before.is_valid)
+        assert (decision.route == UNTOUCHED) == (not is_wrong)
 
 
 @pytest.mark.parametrize(
@@ -192,3 +194,15 @@ def test_a_folder_without_anchors_is_no_refiner(tiny_model: Path, tmp_path: Path
     (tmp_path / "model" / "anchors.npz").unlink()
     with pytest.raises(FileNotFoundError, match="expected the valid shapes"):
         Refiner.load(tmp_path / "model")
+
+
+def test_a_valid_speck_apart_from_the_heart_goes_with_the_rest(refiner, whole_volume):
+    mask = whole_volume.copy()
+    mask[0] = 0
+    mask[0, 5:9, 5:9] = 1  # valid by itself, in a slice of its own
+    mask[2, 50, 50:75] = 3
+    spacing_mm = (8.0, 1.5, 1.5)
+    result = refiner.refine(mask, spacing_mm)
+    assert not any(result.before.slices[0].values())
+    assert not (result.mask[0, 5:9, 5:9] == 1).any()
+    assert_kept_promises(result, mask, spacing_mm)
