@@ -22,7 +22,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-# What real data changes: where it is, and budgets of at most 20 minutes per model on two cores.
+# What real data changes: where it is, and the budgets: 12 to 23 minutes per model on two cores.
 ACDC ?=
 ACDC_PARAMS = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) \
 	train.fit.steps=3600 train.fit.validate_every=400 \
