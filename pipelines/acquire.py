@@ -10,6 +10,7 @@ from cardiac_vae.config import read_section
 from cardiac_vae.data.acquisition import acquire
 from cardiac_vae.data.phantom import PhantomConfig
 from cardiac_vae.data.source import SourceConfig
+from pipelines.stage import run
 
 PARAMS = Path("configs/params.yaml")
 
@@ -25,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

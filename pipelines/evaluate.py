@@ -19,6 +19,7 @@ from cardiac_vae.evaluation.reconstruction import held_out_slices, score_reconst
 from cardiac_vae.evaluation.summaries import summarize
 from cardiac_vae.evaluation.tables import write_csv
 from cardiac_vae.labels import parse_labels
+from pipelines.stage import run
 
 PARAMS = Path("configs/params.yaml")
 
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

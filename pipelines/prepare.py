@@ -9,6 +9,7 @@ from cardiac_vae import tracking
 from cardiac_vae.config import read_section
 from cardiac_vae.data.preparation import PreparationConfig, prepare_dataset
 from cardiac_vae.data.source import SourceConfig
+from pipelines.stage import run
 
 PARAMS = Path("configs/params.yaml")
 
@@ -24,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,6 +10,7 @@ from cardiac_vae import tracking
 from cardiac_vae.config import read_section
 from cardiac_vae.refinement.cohort import refine_cases
 from cardiac_vae.refinement.refine import RefinementConfig, Refiner
+from pipelines.stage import run
 
 PARAMS = Path("configs/params.yaml")
 
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -11,6 +11,7 @@ from cardiac_vae.config import read_section
 from cardiac_vae.data.preparation import PreparationConfig
 from cardiac_vae.data.source import SourceConfig
 from cardiac_vae.reports.page import build_report
+from pipelines.stage import run
 
 PARAMS = Path("configs/params.yaml")
 
@@ -35,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

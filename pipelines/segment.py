@@ -12,6 +12,7 @@ from cardiac_vae.data.segmented import patients_of
 from cardiac_vae.data.source import SourceConfig
 from cardiac_vae.segmentation.cohort import CohortConfig, segment_cases
 from cardiac_vae.segmentation.inference import Segmenter
+from pipelines.stage import run
 
 PARAMS = Path("configs/params.yaml")
 
@@ -31,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -11,6 +11,7 @@ from cardiac_vae.config import read_section
 from cardiac_vae.training.fit import FitConfig
 from cardiac_vae.training.module import ObjectiveConfig
 from cardiac_vae.training.shapes import Recipe, train_shape_model
+from pipelines.stage import run
 
 PARAMS = Path("configs/params.yaml")
 
@@ -37,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,6 +10,7 @@ from cardiac_vae.config import read_section
 from cardiac_vae.segmentation.network import SegmenterConfig
 from cardiac_vae.segmentation.training import train_segmenter
 from cardiac_vae.training.fit import FitConfig
+from pipelines.stage import run
 
 PARAMS = Path("configs/params.yaml")
 
@@ -32,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

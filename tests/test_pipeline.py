@@ -16,6 +16,7 @@ from imports import PACKAGE, ROOT, reached_from
 
 from cardiac_vae.config import read_yaml, write_yaml
 from cardiac_vae.models import available_models, build_model
+from pipelines.stage import run
 
 RECIPES = sorted((ROOT / "configs" / "models").glob("*.yaml"))
 PIPELINE = read_yaml(ROOT / "dvc.yaml")
@@ -199,6 +200,24 @@ def test_an_unknown_parameter_is_named(project: Path):
         [sys.executable, "-m", "pipelines.prepare"], cwd=project, capture_output=True, text=True
     )
     params.write_text(text)
-    assert done.returncode == 1
-    message = done.stderr.strip().splitlines()[-1]
-    assert "configs/params.yaml: prepare: pixels: unknown parameter" in message
+    assert done.returncode == 2
+    (message,) = done.stderr.strip().splitlines()
+    assert message.startswith("error: configs/params.yaml: prepare: pixels: unknown parameter")
+
+
+def test_bad_input_of_a_stage_is_one_line(capsys):
+    def fail():
+        raise ValueError("prepare: pixels:\n  unknown")
+
+    with pytest.raises(SystemExit) as stopped:
+        run(fail)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: prepare: pixels: unknown\n"
+
+
+def test_a_bug_in_a_stage_keeps_its_traceback():
+    def fail():
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        run(fail)
