@@ -26,7 +26,7 @@ class ObjectiveConfig(StrictConfig):
         kl_warmup: Share of the steps over which the weight of the KL grows to its full value.
         broken_share: Share of every batch whose input is broken.
         broken_weight: Weight of a broken case in the loss. What hides a heart cannot be explained
-            away: such a case costs four times as much as a whole one, and at full weight its
+            away: such a case costs about three times as much as a whole one, and at full weight its
             gradient drowns what whole masks teach the decoder.
     """
 
