@@ -5,8 +5,8 @@ A shape model takes one-hot masks (or class probabilities) ``(B, C, H, W)`` - in
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +23,25 @@ class LossTerms:
         reconstruction: (B,) negative log-likelihood of the mask, nats per case.
         regularization: (B, G), one column per latent group, top first: KL in nats for the
             variational models, no column (G = 0) for those without a bound.
+        log_ratio: (B,) log q(z | x) - log p(z) in nats of the z that was drawn: its mean is the KL,
+            and -(reconstruction + log_ratio) is the logarithm of an importance weight. None
+            where there is no density to take it of.
+        parts: (B,) each, by name: what a model's own loss weighs and its bound does not hold.
     """
 
     reconstruction: Tensor
     regularization: Tensor
+    log_ratio: Tensor | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
 
     def of(self, cases: Tensor) -> "LossTerms":
         """Return the terms of some cases; ``cases`` is a (B,) bool mask or indices."""
-        return LossTerms(self.reconstruction[cases], self.regularization[cases])
+        return LossTerms(
+            self.reconstruction[cases],
+            self.regularization[cases],
+            None if self.log_ratio is None else self.log_ratio[cases],
+            {name: part[cases] for name, part in self.parts.items()},
+        )
 
     @property
     def kl(self) -> Tensor:
@@ -59,11 +70,22 @@ class ShapeModel(nn.Module, ABC):
 
     ``is_broken`` tells the encoder that its input came through a noisy channel (a segmenter) and
     that the whole mask behind it is wanted: amortised inference of q(z | y), y a broken mask.
+    ``condition`` (B, K) is what else is known of each case (``data.conditions``); None, and zeros
+    in it, say that it is not known. Models without conditions do not look at it.
+
+    Attributes:
+        has_prior: Whether the model can draw hearts of its own; without a prior ``sample`` raises.
     """
+
+    has_prior: bool = True
 
     @abstractmethod
     def forward(
-        self, mask: Tensor, target: Tensor | None = None, is_broken: Tensor | None = None
+        self,
+        mask: Tensor,
+        target: Tensor | None = None,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, LossTerms]:
         """Return logits (B, C, H, W) and terms of one-hot masks or probabilities (B, C, H, W).
 
@@ -72,41 +94,59 @@ class ShapeModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def loss(self, terms: LossTerms, warmup: float = 1.0) -> Tensor:
-        """Return the scalar to minimize, nats per case; ``warmup`` in [0, 1] weighs the KL."""
+    def loss(self, terms: LossTerms, warmup: float = 1.0, progress: float = 1.0) -> Tensor:
+        """Return the scalar to minimize, nats per case.
+
+        ``warmup`` in [0, 1] weighs the KL; ``progress`` in [0, 1] is the share of the steps taken.
+        """
 
     @abstractmethod
-    def encode(self, mask: Tensor, is_broken: Tensor | None = None) -> list[Tensor]:
+    def encode(
+        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+    ) -> list[Tensor]:
         """Return the posterior mean of each latent group, top first."""
 
     @abstractmethod
-    def decode(self, latents: Latents, temperature: float = 0.0) -> Tensor:
+    def decode(
+        self, latents: Latents, temperature: float = 0.0, condition: Tensor | None = None
+    ) -> Tensor:
         """Return logits (B, C, H, W); groups not given are drawn from the prior at a temperature.
 
         At temperature 0 (the default) they take the prior's mean.
         """
 
     @abstractmethod
-    def sample(self, num_samples: int, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
+    ) -> Tensor:
         """Return class probabilities (num_samples, C, H, W) drawn from the prior."""
 
     @torch.no_grad()
-    def reconstruct(self, mask: Tensor, is_broken: Tensor | None = None) -> Tensor:
+    def reconstruct(
+        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+    ) -> Tensor:
         """Return class probabilities (B, C, H, W) decoded from the posterior mean."""
-        return self.decode(self.encode(mask, is_broken)).softmax(dim=1)
+        latents = self.encode(mask, is_broken, condition)
+        return self.decode(latents, condition=condition).softmax(dim=1)
 
     @torch.no_grad()
     def edit(
-        self, mask: Tensor, group: int, change: Tensor, is_broken: Tensor | None = None
+        self,
+        mask: Tensor,
+        group: int,
+        change: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
         """Return probabilities of the mask with ``change`` added to the code of one group.
 
         Groups below the edited one are redrawn from their conditional prior's mean.
         """
-        latents = self.encode(mask, is_broken)
+        latents = self.encode(mask, is_broken, condition)
         if not 0 <= group < len(latents):
             raise ValueError(f"group: expected 0 to {len(latents) - 1}, got {group}")
-        return self.decode([*latents[:group], latents[group] + change]).softmax(dim=1)
+        edited = [*latents[:group], latents[group] + change]
+        return self.decode(edited, condition=condition).softmax(dim=1)
 
     @property
     def num_latents(self) -> int:

@@ -1,5 +1,7 @@
 """What holds for every shape model, whatever it is made of."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -67,6 +69,23 @@ def test_terms_have_one_row_per_case_and_one_column_per_group(model, masks):
     torch.testing.assert_close(terms.negative_elbo, terms.reconstruction + terms.kl)
     some = torch.tensor([True, False, False, True, False])
     assert torch.equal(terms.of(some).negative_elbo, terms.negative_elbo[some])
+    extended = replace(terms, log_ratio=terms.kl, parts={"commitment": terms.reconstruction})
+    assert torch.equal(extended.of(some).log_ratio, terms.kl[some])
+    assert torch.equal(extended.of(some).parts["commitment"], terms.reconstruction[some])
+    assert terms.of(some).parts == {}
+
+
+@torch.no_grad()
+def test_the_log_ratio_of_what_was_drawn_is_the_kl_in_the_mean(model, masks):
+    """So -(reconstruction + log_ratio) is the logarithm of an importance weight."""
+    terms = model(masks[:1].expand(4000, -1, -1, -1))[1]
+    if terms.log_ratio is None:
+        assert terms.regularization.shape[1] == 0
+        return
+    assert terms.log_ratio.shape == (4000,)
+    spread = terms.log_ratio.std() / 4000**0.5
+    assert spread > 0
+    assert abs(terms.log_ratio.mean() - terms.kl.mean()) < 5 * spread
 
 
 def test_the_target_is_what_is_explained_and_does_not_reach_the_posterior(model, masks):

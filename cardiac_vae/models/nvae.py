@@ -91,11 +91,13 @@ class Step(NamedTuple):
         state: (B, channels, H, W) of the top-down path, after this group.
         z: (B, latent_channels, H, W) value of the group.
         kl: (B,) nats per case.
+        log_ratio: (B,) log q(z_l | z_<l, x) - log p(z_l | z_<l) of this value.
     """
 
     state: Tensor
     z: Tensor
     kl: Tensor
+    log_ratio: Tensor
 
 
 class LatentGroup(nn.Module):
@@ -140,7 +142,8 @@ class LatentGroup(nn.Module):
         prior = self.prior(state)
         posterior = self.posterior(state, features, prior)
         z = posterior.rsample(temperature)
-        return Step(self.next_state(state, z), z, posterior.kl(prior))
+        log_ratio = posterior.log_prob(z) - prior.log_prob(z)
+        return Step(self.next_state(state, z), z, posterior.kl(prior), log_ratio)
 
     def next_state(self, state: Tensor, z: Tensor) -> Tensor:
         """Merge a value of the group into the state."""
@@ -232,15 +235,22 @@ class Model(ShapeModel):
         return state, steps
 
     def forward(
-        self, mask: Tensor, target: Tensor | None = None, is_broken: Tensor | None = None
+        self,
+        mask: Tensor,
+        target: Tensor | None = None,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, LossTerms]:
         """Return logits (B, C, H, W) and terms, from one draw of the posterior."""
         state, steps = self.infer(mask, is_broken)
         logits = self.top_down.head(state)
         nll = categorical_nll(logits, mask if target is None else target)
-        return logits, LossTerms(nll, torch.stack([step.kl for step in steps], dim=1))
+        kl = torch.stack([step.kl for step in steps], dim=1)
+        return logits, LossTerms(
+            nll, kl, torch.stack([step.log_ratio for step in steps]).sum(dim=0)
+        )
 
-    def loss(self, terms: LossTerms, warmup: float = 1.0) -> Tensor:
+    def loss(self, terms: LossTerms, warmup: float = 1.0, progress: float = 1.0) -> Tensor:
         """Return the mean of reconstruction + warmup * beta * sum of the groups' balanced KL."""
         kl = terms.regularization.mean(dim=0)
         if self.config.kl_balancing and warmup < 1:
@@ -256,15 +266,21 @@ class Model(ShapeModel):
         share = sizes * (kl + 1e-2)
         return share / share.mean()
 
-    def encode(self, mask: Tensor, is_broken: Tensor | None = None) -> list[Tensor]:
+    def encode(
+        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+    ) -> list[Tensor]:
         """Return the posterior mean of each group, each given the means above it."""
         return [step.z for step in self.infer(mask, is_broken, temperature=0.0)[1]]
 
-    def decode(self, latents: Latents, temperature: float = 0.0) -> Tensor:
+    def decode(
+        self, latents: Latents, temperature: float = 0.0, condition: Tensor | None = None
+    ) -> Tensor:
         """Return logits (B, C, H, W); groups not given come from their conditional prior."""
         return self._generate(len(latents[0]), latents, temperature)
 
-    def sample(self, num_samples: int, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
+    ) -> Tensor:
         """Return probabilities (num_samples, C, H, W) with every group drawn from its prior."""
         return self._generate(num_samples, [], temperature).softmax(dim=1)
 

@@ -95,29 +95,41 @@ class Model(ShapeModel):
         return DiagonalNormal(mu, soft_clamp(log_sigma))
 
     def forward(
-        self, mask: Tensor, target: Tensor | None = None, is_broken: Tensor | None = None
+        self,
+        mask: Tensor,
+        target: Tensor | None = None,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, LossTerms]:
         """Return logits (B, C, H, W) and terms, from one draw of the posterior."""
         posterior = self.posterior(mask, is_broken)
-        logits = self.decoder(posterior.rsample())
+        prior = DiagonalNormal.standard_like(posterior.mu)
+        z = posterior.rsample()
+        logits = self.decoder(z)
         nll = categorical_nll(logits, mask if target is None else target)
-        kl = posterior.kl(DiagonalNormal.standard_like(posterior.mu))
-        return logits, LossTerms(nll, kl[:, None])
+        log_ratio = posterior.log_prob(z) - prior.log_prob(z)
+        return logits, LossTerms(nll, posterior.kl(prior)[:, None], log_ratio)
 
-    def loss(self, terms: LossTerms, warmup: float = 1.0) -> Tensor:
+    def loss(self, terms: LossTerms, warmup: float = 1.0, progress: float = 1.0) -> Tensor:
         """Return the mean of reconstruction + warmup * beta * KL."""
         return (terms.reconstruction + warmup * self.config.beta * terms.kl).mean()
 
-    def encode(self, mask: Tensor, is_broken: Tensor | None = None) -> list[Tensor]:
+    def encode(
+        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+    ) -> list[Tensor]:
         """Return the posterior mean (B, Z) as the one group."""
         return [self.posterior(mask, is_broken).mu]
 
-    def decode(self, latents: Latents, temperature: float = 0.0) -> Tensor:
+    def decode(
+        self, latents: Latents, temperature: float = 0.0, condition: Tensor | None = None
+    ) -> Tensor:
         """Return logits (B, C, H, W) of codes (B, Z)."""
         (z,) = latents
         return self.decoder(z).float()
 
-    def sample(self, num_samples: int, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
+    ) -> Tensor:
         """Return probabilities (num_samples, C, H, W) of codes from N(0, temperature^2 I)."""
         device = next(self.parameters()).device
         z = temperature * torch.randn(num_samples, self.config.latent_dim, device=device)

@@ -60,6 +60,10 @@ class ShapeModule(FittedModule):
         length = self.objective.kl_warmup * self.config.steps
         return min(1.0, (self.global_step + 1) / max(length, 1))
 
+    def progress(self) -> float:
+        """Return the share of the steps taken, in (0, 1]."""
+        return min(1.0, (self.global_step + 1) / self.config.steps)
+
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch of label maps (B, H, W)."""
         terms, is_broken = self._explain(batch)
@@ -76,7 +80,7 @@ class ShapeModule(FittedModule):
         seen = whole.clone()
         if num_broken:
             seen[:num_broken] = break_masks(whole[:num_broken], self.objective.corruption)
-        return self.model(seen, whole, is_broken)[1], is_broken
+        return self.model(seen, whole, is_broken, batch.get("condition"))[1], is_broken
 
     def observe(self, batch: Batch) -> None:
         """Pass a training batch through the model."""
@@ -86,7 +90,10 @@ class ShapeModule(FittedModule):
         """Return the loss per case of the batch, broken cases at their own weight."""
         parts = ((~is_broken, 1.0), (is_broken, self.objective.broken_weight))
         weighted = [
-            weight * chosen.sum() / len(chosen) * self.model.loss(terms.of(chosen), self.warmup())
+            weight
+            * chosen.sum()
+            / len(chosen)
+            * self.model.loss(terms.of(chosen), self.warmup(), self.progress())
             for chosen, weight in parts
             if bool(chosen.any())
         ]
@@ -97,7 +104,13 @@ class ShapeModule(FittedModule):
         whole = one_hot(batch["mask"])
         seen = torch.cat([break_masks(whole, self.objective.corruption), whole])
         is_broken = torch.arange(len(seen), device=whole.device) < len(whole)
-        logits, terms = self.model(seen, torch.cat([whole, whole]), is_broken)
+        condition = batch.get("condition")
+        logits, terms = self.model(
+            seen,
+            torch.cat([whole, whole]),
+            is_broken,
+            None if condition is None else torch.cat([condition, condition]),
+        )
         self._log_terms("validation", terms, is_broken)
         share = self.objective.broken_share
         weight = torch.where(is_broken, self.objective.broken_weight * share, 1 - share)

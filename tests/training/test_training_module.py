@@ -98,7 +98,7 @@ def test_the_first_part_of_a_batch_is_broken_and_explained_by_the_whole_masks(
     shape.model.register_forward_pre_hook(lambda _, inputs: calls.append(inputs))
     batch = hearts.repeat(2, 1, 1)[:8]
     shape.training_step({"mask": batch}, 0)
-    ((seen, target, is_broken),) = calls
+    ((seen, target, is_broken, _),) = calls
     assert is_broken.tolist() == [True] * expected + [False] * (8 - expected)
     assert torch.equal(target, one_hot(batch))
     changed = (seen != target).flatten(start_dim=1).any(dim=1)
