@@ -1,7 +1,8 @@
 """The segmenter's settings, its network, and what the network is shown.
 
 A 2-D U-Net of plain convolution blocks, MONAI's ``DynUNet`` (the architecture of nnU-Net, Isensee
-et al. 2021), with all channel counts multiples of 32: bf16 matrix units work in such tiles.
+et al. 2021), between a space-to-depth and a depth-to-space: nothing runs at full resolution, which
+is where a U-Net on a CPU spends most of its time.
 """
 
 from typing import Literal, Self
@@ -28,7 +29,8 @@ class SegmenterConfig(StrictConfig):
     """Settings of the segmenter and of how it is trained, beside the common ``FitConfig``.
 
     Attributes:
-        channels: Features of each level, full resolution first; each level halves the next.
+        channels: Features of each level, finest first; each level has half the side of the last.
+        patch_size: Pixels a side that are one position of the finest level.
         norm: Batch norm makes a slice's result independent of the window it is seen in.
         dropout: Share of features dropped in training.
         pixel_mm: In-plane pixel size at which the network sees a scan.
@@ -36,7 +38,8 @@ class SegmenterConfig(StrictConfig):
         windows: The training windows, in pixels of ``pixel_mm``.
     """
 
-    channels: tuple[PositiveInt, ...] = (32, 64, 96, 128, 160, 192)
+    channels: tuple[PositiveInt, ...] = (32, 64, 96, 128, 160)
+    patch_size: PositiveInt = 2
     norm: Literal["batch", "instance"] = "batch"
     dropout: float = Field(default=0.0, ge=0, lt=1)
     pixel_mm: PositiveFloat = 1.5
@@ -50,14 +53,14 @@ class SegmenterConfig(StrictConfig):
         if self.windows.size % self.multiple:
             raise ValueError(
                 f"windows.size {self.windows.size} is not divisible by {self.multiple}, which "
-                f"{len(self.channels)} levels need"
+                f"{len(self.channels)} levels over patches of {self.patch_size} need"
             )
         return self
 
     @property
     def multiple(self) -> int:
         """What the sides of the network's input must be divisible by."""
-        return 2 ** (len(self.channels) - 1)
+        return self.patch_size * 2 ** (len(self.channels) - 1)
 
 
 def build_network(config: SegmenterConfig) -> nn.Module:
@@ -69,10 +72,11 @@ def build_network(config: SegmenterConfig) -> nn.Module:
 
     num_levels = len(config.channels)
     strides = [1, *[2] * (num_levels - 1)]
+    pixels = config.patch_size**2
     network = DynUNet(
         spatial_dims=2,
-        in_channels=1,
-        out_channels=NUM_CLASSES,
+        in_channels=pixels,
+        out_channels=NUM_CLASSES * pixels,
         kernel_size=[3] * num_levels,
         strides=strides,
         upsample_kernel_size=strides[1:],
@@ -80,7 +84,10 @@ def build_network(config: SegmenterConfig) -> nn.Module:
         norm_name=(config.norm, {"affine": True}),
         dropout=config.dropout or None,
     )
-    return network.to(memory_format=torch.channels_last)
+    whole = nn.Sequential(
+        nn.PixelUnshuffle(config.patch_size), network, nn.PixelShuffle(config.patch_size)
+    )
+    return whole.to(memory_format=torch.channels_last)
 
 
 def normalize_image(image: np.ndarray) -> np.ndarray:
