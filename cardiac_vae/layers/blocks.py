@@ -10,6 +10,7 @@ CONVOLUTIONS: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 BATCH_NORMS: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
+_FROM_ZERO = "is_zero_initialized"
 BATCH_NORM_MOMENTUM = 0.05  # as NVAE: statistics of small batches change slowly
 
 
@@ -26,7 +27,13 @@ def zero_initialized(layer: nn.Module) -> nn.Module:
     """Set a layer's parameters to zero, so that training starts from its input alone."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
+    setattr(layer, _FROM_ZERO, True)
     return layer
+
+
+def starts_at_zero(layer: nn.Module) -> bool:
+    """Say whether a layer was made by ``zero_initialized``, whatever it has learnt since."""
+    return getattr(layer, _FROM_ZERO, False)
 
 
 def patches(spatial_dims: int, in_channels: int, out_channels: int, size: int) -> nn.Module:

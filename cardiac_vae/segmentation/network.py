@@ -10,7 +10,7 @@ from typing import Literal, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from cardiac_vae.config import StrictConfig
@@ -34,7 +34,6 @@ class SegmenterConfig(StrictConfig):
         norm: Batch norm makes a slice's result independent of the window it is seen in.
         dropout: Share of features dropped in training.
         pixel_mm: In-plane pixel size at which the network sees a scan.
-        weight_decay: Of AdamW.
         windows: The training windows, in pixels of ``pixel_mm``.
     """
 
@@ -43,7 +42,6 @@ class SegmenterConfig(StrictConfig):
     norm: Literal["batch", "instance"] = "batch"
     dropout: float = Field(default=0.0, ge=0, lt=1)
     pixel_mm: PositiveFloat = 1.5
-    weight_decay: NonNegativeFloat = 1e-4
     windows: WindowConfig = WindowConfig()
 
     @model_validator(mode="after")

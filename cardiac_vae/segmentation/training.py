@@ -32,7 +32,7 @@ from cardiac_vae.training.fit import (
     FitConfig,
     FittedModule,
     fit,
-    warmup_and_cosine,
+    optimization,
 )
 
 Volume = tuple[np.ndarray, np.ndarray]
@@ -134,13 +134,8 @@ class SegmenterModule(FittedModule):
             self.log(f"validation/dice_{name}", value)
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW and the schedule that all fits use."""
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.fit_config.learning_rate,
-            weight_decay=self.settings.weight_decay,
-        )
-        return warmup_and_cosine(optimizer, self.fit_config)
+        """Return the optimizer and the schedule that all fits use."""
+        return optimization(self.network, self.fit_config)
 
 
 class WholeVolumes:

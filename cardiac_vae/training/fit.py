@@ -4,6 +4,7 @@ A fit that is interrupted goes on from its last checkpoint and ends with the wei
 never stopped: every batch and every random number is a function of the seed and the step.
 """
 
+import math
 import os
 import shutil
 import time
@@ -26,22 +27,28 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from lightning.pytorch.loggers import Logger
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cardiac_vae.config import StrictConfig
+from cardiac_vae.training.optimizer import Muon
 
 MONITORED = "validation/loss"
 """What every fitted module logs in its validation step; lower is better."""
 
 
 class FitConfig(StrictConfig):
-    """Budget and machinery of a fit; the same for all models that are compared."""
+    """Budget and machinery of a fit; the same for all models that are compared.
+
+    ``learning_rate`` is that of AdamW, ``matrix_learning_rate`` that of Muon (``Muon``).
+    """
 
     steps: PositiveInt = 3000
-    batch_size: PositiveInt = 32
-    learning_rate: PositiveFloat = 3e-3
+    batch_size: PositiveInt = 8
+    learning_rate: PositiveFloat = 1e-3
+    matrix_learning_rate: PositiveFloat = 0.01
+    weight_decay: NonNegativeFloat = 0.01
     warmup_steps: NonNegativeInt = 100
     gradient_clip: PositiveFloat = 10.0
     ema_decay: float = 0.998
@@ -193,17 +200,20 @@ def cpu_has_bf16() -> bool:
     return flags.exists() and any(flag in flags.read_text() for flag in ("avx512_bf16", "amx_bf16"))
 
 
-def warmup_and_cosine(optimizer: torch.optim.Optimizer, config: FitConfig) -> dict[str, Any]:
-    """Return the schedule all modules use: linear warm-up, then a cosine to a hundredth."""
-    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, 1.0, max(config.warmup_steps, 1))
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer,
-        max(config.steps - config.warmup_steps, 1),
-        eta_min=config.learning_rate / 100,
+def optimization(network: nn.Module, config: FitConfig) -> dict[str, Any]:
+    """Return what all fits use: Muon, a linear warm-up, then a cosine to a hundredth."""
+    optimizer = Muon(
+        network, config.learning_rate, config.matrix_learning_rate, config.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.SequentialLR(
-        optimizer, [warmup, cosine], milestones=[config.warmup_steps]
-    )
+    warmup, length = max(config.warmup_steps, 1), max(config.steps - config.warmup_steps, 1)
+
+    def factor(step: int) -> float:
+        if step < config.warmup_steps:
+            return 0.01 + 0.99 * step / warmup
+        phase = min((step - config.warmup_steps) / length, 1.0)
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * phase))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -16,7 +16,7 @@ from cardiac_vae.data.corruption import CorruptionConfig, break_masks
 from cardiac_vae.data.transforms import AugmentationConfig, augment_masks, one_hot
 from cardiac_vae.shape_model import LossTerms, ShapeModel
 from cardiac_vae.training.batches import Batch
-from cardiac_vae.training.fit import MONITORED, FitConfig, FittedModule, warmup_and_cosine
+from cardiac_vae.training.fit import MONITORED, FitConfig, FittedModule, optimization
 
 
 class ObjectiveConfig(StrictConfig):
@@ -33,7 +33,6 @@ class ObjectiveConfig(StrictConfig):
     kl_warmup: float = Field(default=0.2, ge=0, le=1)
     broken_share: float = Field(default=0.25, ge=0, lt=1)
     broken_weight: NonNegativeFloat = 0.3
-    weight_decay: NonNegativeFloat = 1e-4
     augmentation: AugmentationConfig = AugmentationConfig()
     corruption: CorruptionConfig = CorruptionConfig()
 
@@ -138,10 +137,5 @@ class ShapeModule(FittedModule):
             self.log(f"{name}/kl_group_{group}", kl, batch_size=int((~is_broken).sum()))
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW with warm-up and cosine."""
-        optimizer = torch.optim.AdamW(
-            self.parameters(),
-            lr=self.config.learning_rate,
-            weight_decay=self.objective.weight_decay,
-        )
-        return warmup_and_cosine(optimizer, self.config)
+        """Return the optimizer and the schedule that all fits use."""
+        return optimization(self.model, self.config)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,8 +12,8 @@ from cardiac_vae.training.fit import (
     FitResult,
     FittedModule,
     fit,
+    optimization,
     resolve_precision,
-    warmup_and_cosine,
 )
 
 
@@ -57,8 +58,7 @@ class Regression(FittedModule):
         self.log(MONITORED, value, batch_size=len(batch["x"]))
 
     def configure_optimizers(self):
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
-        return warmup_and_cosine(optimizer, self.config)
+        return optimization(self.layers, self.config)
 
 
 @pytest.fixture
@@ -186,22 +186,26 @@ def test_a_budget_shorter_than_the_interval_is_validated_once(data, fit_config, 
     assert (result.steps, len(module.seen)) == (3, 1)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_a_hundredth(fit_config):
-    config = fit_config(steps=100, warmup_steps=10, learning_rate=0.5)
-    weight = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=config.learning_rate)
-    schedule = warmup_and_cosine(optimizer, config)["lr_scheduler"]["scheduler"]
+def test_the_learning_rates_warm_up_and_fall_to_a_hundredth(fit_config):
+    config = fit_config(
+        steps=100, warmup_steps=10, learning_rate=0.5, matrix_learning_rate=0.2, weight_decay=0.1
+    )
+    plan = optimization(nn.Linear(2, 2), config)
+    optimizer, schedule = plan["optimizer"], plan["lr_scheduler"]["scheduler"]
     rates = []
     for _ in range(100):
-        rates.append(optimizer.param_groups[0]["lr"])
+        rates.append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
         schedule.step()
-    rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[0] == pytest.approx(0.005)
-    assert max(rates) == rates[10] == pytest.approx(0.5)
-    assert rates[:11] == sorted(rates[:11])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[-1] == pytest.approx(0.005)
+    rates.append([group["lr"] for group in optimizer.param_groups])
+    matrices, others = zip(*rates, strict=True)
+    np.testing.assert_allclose(others, 2.5 * np.array(matrices))
+    assert others[0] == pytest.approx(0.005)
+    assert max(others) == others[10] == pytest.approx(0.5)
+    assert others[:11] == tuple(sorted(others[:11]))
+    assert others[10:] == tuple(sorted(others[10:], reverse=True))
+    assert others[-1] == pytest.approx(0.005)
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.1}
 
 
 @pytest.mark.parametrize("has_bf16", [True, False])

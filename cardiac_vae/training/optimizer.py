@@ -1,0 +1,136 @@
+"""One optimizer for all fits: Muon on the weights of layers, AdamW on everything else.
+
+Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks") steps along
+the momentum of a weight matrix with its singular values set to about one: no direction of a layer
+waits for others that have louder gradients.
+
+    B_t = mu B_{t-1} + G_t,    U_t = G_t + mu B_t                     (Nesterov's momentum)
+    W_t = (1 - lr * decay) W_{t-1} - lr sqrt(max(1, rows / columns)) orthogonal(U_t)
+
+A convolution's weight is the matrix of its outputs by all that an output sees; each group of a
+grouped one is a matrix of its own. Biases, scales, embeddings, and heads that start at zero (for
+which a step of fixed length is too long) are left to AdamW (Loshchilov & Hutter 2019).
+``torch.optim.Muon`` takes two-dimensional parameters only.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.optim.adamw import adamw
+
+from cardiac_vae.layers.blocks import starts_at_zero
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of Jordan et al.: steepest at zero; singular values end between 0.7 and 1.2."""
+ITERATIONS = 5
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Return U V^T, nearly, of matrices (..., rows, columns) = U S V^T, by Newton-Schulz steps."""
+    a, b, c = QUINTIC
+    x = matrix / (matrix.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    is_tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if is_tall else x
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if is_tall else x
+
+
+def layer_weights(model: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
+    """Yield the weights that Muon takes, with the number of groups of each."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear | _ConvNd) and not starts_at_zero(layer):
+            yield layer.weight, getattr(layer, "groups", 1)
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for the weights of ``layer_weights``, AdamW for the other parameters of a model.
+
+    Args:
+        model: Whose parameters are fitted.
+        learning_rate: AdamW's.
+        matrix_learning_rate: Muon's: the change of a matrix per step, in singular values.
+        weight_decay: Of both, decoupled: the share lost per step is rate times decay.
+    """
+
+    momentum = 0.95
+    betas = (0.9, 0.99)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        learning_rate: float,
+        matrix_learning_rate: float,
+        weight_decay: float = 0.0,
+    ) -> None:
+        matrices = list(layer_weights(model))
+        taken = {id(weight) for weight, _ in matrices}
+        by_groups: dict[int, list[nn.Parameter]] = {}
+        for weight, groups in matrices:
+            by_groups.setdefault(groups, []).append(weight)
+        others = [value for value in model.parameters() if id(value) not in taken]
+        muon = [
+            {"params": weights, "lr": matrix_learning_rate, "groups": groups}
+            for groups, weights in sorted(by_groups.items())
+        ]
+        rest = [{"params": others, "lr": learning_rate, "groups": None}] if others else []
+        super().__init__([*muon, *rest], {"weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Take a step; ``closure`` computes the loss and its gradients anew."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [value for value in group["params"] if value.grad is not None]
+            if group["groups"] is None:
+                self._adamw(parameters, group)
+            else:
+                for weight in parameters:
+                    self._turn(weight, group)
+        return loss
+
+    def _turn(self, weight: nn.Parameter, group: dict[str, Any]) -> None:
+        gradient = weight.grad
+        assert gradient is not None
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(gradient)
+        state["momentum"].mul_(self.momentum).add_(gradient)
+        update = gradient + self.momentum * state["momentum"]
+        matrices = update.reshape(group["groups"], len(weight) // group["groups"], -1)
+        rows, columns = matrices.shape[1:]
+        length = group["lr"] * max(1.0, rows / columns) ** 0.5
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.sub_(orthogonal(matrices).reshape(weight.shape), alpha=length)
+
+    def _adamw(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        for value in parameters:
+            if not self.state[value]:
+                self.state[value].update(
+                    step=torch.zeros(()),
+                    mean=torch.zeros_like(value),
+                    square=torch.zeros_like(value),
+                )
+        states = [self.state[value] for value in parameters]
+        adamw(
+            list(parameters),
+            [value.grad for value in parameters if value.grad is not None],
+            [state["mean"] for state in states],
+            [state["square"] for state in states],
+            [],
+            [state["step"] for state in states],
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=1e-8,
+            maximize=False,
+        )
