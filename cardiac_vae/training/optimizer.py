@@ -29,15 +29,23 @@ ITERATIONS = 5
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Return U V^T, nearly, of matrices (..., rows, columns) = U S V^T, by Newton-Schulz steps."""
+    """Return U V^T, nearly, of matrices (..., rows, columns) = U S V^T, by Newton-Schulz steps.
+
+    Each step is X <- (a + b X X^T + c (X X^T)^2) X. All factors are polynomials of the first X X^T
+    and commute: the steps are taken on that small square, and X is multiplied once.
+    """
     a, b, c = QUINTIC
     x = matrix / (matrix.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     is_tall = x.shape[-2] > x.shape[-1]
     x = x.mT if is_tall else x
+    gram = x @ x.mT
+    whole = one = torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
     for _ in range(ITERATIONS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if is_tall else x
+        factor = a * one + b * gram + c * gram @ gram
+        whole = factor @ whole
+        gram = factor @ gram @ factor
+    turned = whole @ x
+    return turned.mT if is_tall else turned
 
 
 def layer_weights(model: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
@@ -126,6 +134,7 @@ class Muon(torch.optim.Optimizer):
             [state["square"] for state in states],
             [],
             [state["step"] for state in states],
+            fused=all(value.device.type in {"cpu", "cuda"} for value in parameters),
             amsgrad=False,
             beta1=self.betas[0],
             beta2=self.betas[1],
