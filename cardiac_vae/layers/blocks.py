@@ -52,7 +52,7 @@ def patches(spatial_dims: int, in_channels: int, out_channels: int, size: int) -
 
 def from_patches(spatial_dims: int, in_channels: int, out_channels: int, size: int) -> nn.Module:
     """Return the mirror of ``patches``: each position becomes ``size`` pixels a side."""
-    wide = 2 * max(in_channels, out_channels * size**2)
+    wide = 4 * max(in_channels, out_channels * size**2)
     return nn.Sequential(
         convolution(spatial_dims, in_channels, wide, kernel=1),
         nn.SiLU(),

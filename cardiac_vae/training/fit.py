@@ -46,8 +46,8 @@ class FitConfig(StrictConfig):
 
     steps: PositiveInt = 3000
     batch_size: PositiveInt = 8
-    learning_rate: PositiveFloat = 1e-3
-    matrix_learning_rate: PositiveFloat = 0.01
+    learning_rate: PositiveFloat = 1.5e-3
+    matrix_learning_rate: PositiveFloat = 0.015
     weight_decay: NonNegativeFloat = 0.01
     warmup_steps: NonNegativeInt = 100
     gradient_clip: PositiveFloat = 10.0

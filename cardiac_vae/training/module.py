@@ -31,7 +31,7 @@ class ObjectiveConfig(StrictConfig):
     """
 
     kl_warmup: float = Field(default=0.2, ge=0, le=1)
-    broken_share: float = Field(default=0.25, ge=0, lt=1)
+    broken_share: float = Field(default=0.125, ge=0, lt=1)
     broken_weight: NonNegativeFloat = 0.3
     augmentation: AugmentationConfig = AugmentationConfig()
     corruption: CorruptionConfig = CorruptionConfig()
