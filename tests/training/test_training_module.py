@@ -17,6 +17,13 @@ TINY = {
         "latent_channels": 2,
         "group_width": 4,
     },
+    "vq_vae": {
+        "image_size": 16,
+        "channels": [8, 8],
+        "cells": [1, 1],
+        "quantizer": {"num_embeddings": 8, "embedding_dim": 4, "revive_after": 2},
+        "prior": {"width": 8, "num_layers": 1, "num_heads": 2},
+    },
 }
 PLAIN = ObjectiveConfig.parse({"augmentation": {"probability": 0}, "broken_share": 0}, "test")
 
