@@ -28,7 +28,7 @@ def encode_slices(model: ShapeModel, masks: np.ndarray, batch_size: int = 64) ->
     """Encode and decode label maps (N, H, W) with a model in evaluation mode."""
     device = next(model.parameters()).device
     codes, decoded = [], []
-    for batch in torch.from_numpy(masks).split(batch_size):
+    for batch in torch.split(torch.from_numpy(masks), batch_size):
         latents = model.encode(one_hot(batch).to(device))
         flat = torch.cat([group.flatten(start_dim=1) for group in latents], dim=1)
         codes.append(flat.double().cpu().numpy())

@@ -79,7 +79,7 @@ def coverage(real: np.ndarray, samples: np.ndarray, num_neighbors: int = 5) -> n
     Raises:
         ValueError: if the features do not agree or there are not more real hearts than neighbors.
     """
-    return _in_neighborhood(real, samples, num_neighbors).any(axis=1)
+    return np.any(_in_neighborhood(real, samples, num_neighbors), axis=1)
 
 
 def density(real: np.ndarray, samples: np.ndarray, num_neighbors: int = 5) -> np.ndarray:

@@ -73,8 +73,9 @@ def _diagonal_mm(shape: tuple[int, ...], pixel_mm: PixelSize) -> float:
 
 def _common_box(first: np.ndarray, second: np.ndarray) -> tuple[slice, slice]:
     """Return the rows and columns that any mask reaches: all distances lie within."""
-    used = first.any(axis=0) | second.any(axis=0)
-    rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
+    used = np.concatenate([first, second])
+    rows = np.flatnonzero(np.any(used, axis=(0, 2)))
+    columns = np.flatnonzero(np.any(used, axis=(0, 1)))
     if not len(rows):
         return slice(0, 1), slice(0, 1)
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
