@@ -10,12 +10,12 @@ from cardiac_vae import tracking
 from cardiac_vae.checkpoint import load_model
 from cardiac_vae.config import read_section
 from cardiac_vae.data.case_files import read_case
+from cardiac_vae.data.phantom_factors import FACTORS_FILE
 from cardiac_vae.data.preparation import CASE_PATHS, PreparationConfig
-from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.segmented import patients_of
 from cardiac_vae.data.source import SourceConfig
 from cardiac_vae.evaluation.cohort import EvaluationConfig, evaluate_cases
-from cardiac_vae.evaluation.reconstruction import held_out_slices, score_reconstruction
+from cardiac_vae.evaluation.shape_models import score_shape_model
 from cardiac_vae.evaluation.summaries import summarize
 from cardiac_vae.evaluation.tables import write_csv
 from cardiac_vae.labels import parse_labels
@@ -42,14 +42,14 @@ def main() -> None:
     with tracking.stage_run("evaluate", params, {"model": recipe, "data": source.name}):
         rows = evaluate_cases(cases, Path("data/segmented"), Path("data/refined") / recipe)
         write_csv(Path(f"reports/evaluate/{recipe}.csv"), rows)
-        slices = held_out_slices(read_prepared(prepared, config.split))
+        factors = raw / FACTORS_FILE if source.name == "phantom" else None
         model = load_model(Path("models") / recipe)
         summary = {
             "data": source.name,
             "split": config.split,
             "patients": sorted(patients),
             "scans": {scans: summarize(rows[scans], seed=config.seed) for scans in rows},
-            "shape_model": score_reconstruction(model, slices, config.reconstruction),
+            "shape_model": score_shape_model(model, prepared, factors, config),
         }
         tracking.record_metrics(Path(f"reports/evaluate/{recipe}.json"), summary)
 

@@ -31,8 +31,17 @@ def concavity_mm(structure: np.ndarray, pixel_mm: tuple[float, float]) -> float:
 def circularity(structure: np.ndarray, pixel_mm: tuple[float, float]) -> float:
     """Return 4 pi A / P^2 of a structure (H, W) bool: 1 for a disk, towards 0 for a thread.
 
-    Area A (mm^2) and perimeter P (mm) are those of the polygon that marching squares draw half way
-    between the pixels in and out, summed over the 2 x 2 windows. NaN if the structure is empty.
+    Area and perimeter are those of ``area_and_perimeter``. NaN if the structure is empty.
+    """
+    area, perimeter = area_and_perimeter(structure, pixel_mm)
+    return 4 * np.pi * area / perimeter**2 if perimeter else float("nan")
+
+
+def area_and_perimeter(structure: np.ndarray, pixel_mm: tuple[float, float]) -> tuple[float, float]:
+    """Return the area (mm^2) and the perimeter (mm) of a structure (H, W) bool; 0 if it is empty.
+
+    They are those of the polygon that marching squares draw half way between the pixels in and
+    out, summed over the 2 x 2 windows.
     """
     padded = np.zeros((structure.shape[0] + 2, structure.shape[1] + 2), np.uint8)
     padded[1:-1, 1:-1] = structure
@@ -45,11 +54,7 @@ def circularity(structure: np.ndarray, pixel_mm: tuple[float, float]) -> float:
     length = np.array([0, 1, 1, 0, 1, 0, 2, 1, 1, 2, 0, 1, 0, 1, 1, 0]) * corner
     length[[3, 12]], length[[5, 10]] = width, height
     eighths = np.array([0, 1, 1, 4, 1, 4, 6, 7, 1, 6, 4, 7, 4, 7, 7, 8])
-    perimeter = float(windows @ length)
-    if perimeter == 0:
-        return float("nan")
-    area = float(windows @ eighths) / 8 * height * width
-    return 4 * np.pi * area / perimeter**2
+    return float(windows @ eighths) / 8 * height * width, float(windows @ length)
 
 
 def convex_hull(structure: np.ndarray) -> list[Point]:

@@ -8,16 +8,26 @@ from pydantic import NonNegativeInt
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.case import CardiacCase
 from cardiac_vae.data.segmented import SCANS, Split, mask_path, read_structures, refined_path
+from cardiac_vae.evaluation.disentanglement import DisentanglementConfig
+from cardiac_vae.evaluation.generation import GenerationConfig
+from cardiac_vae.evaluation.likelihood import LikelihoodConfig
 from cardiac_vae.evaluation.reconstruction import ReconstructionConfig
 from cardiac_vae.evaluation.scores import CaseScores, score_case
 from cardiac_vae.refinement.baselines import largest_component_and_filled_holes
 
 
 class EvaluationConfig(StrictConfig):
-    """Which patients the figures are about; those of ``validation`` are for tuning."""
+    """Which patients the figures are about, and what is spent on them.
+
+    The patients of ``validation`` are for tuning. Each part draws from a seed of its own; ``seed``
+    is that of the masks' intervals.
+    """
 
     split: Split = "test"
     reconstruction: ReconstructionConfig = ReconstructionConfig()
+    likelihood: LikelihoodConfig = LikelihoodConfig()
+    generation: GenerationConfig = GenerationConfig()
+    disentanglement: DisentanglementConfig = DisentanglementConfig()
     seed: NonNegativeInt = 0
 
 

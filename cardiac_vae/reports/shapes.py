@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cardiac_vae.evaluation.reconstruction import HeldOutSlices, is_valid_heart
 from cardiac_vae.labels import NUM_CLASSES
-from cardiac_vae.reports import figures, pictures
+from cardiac_vae.reports import figures, pictures, shape_scores
 from cardiac_vae.reports.html import Section, figure, heading, paragraph
 from cardiac_vae.reports.inputs import RecipeResults, Study
 from cardiac_vae.reports.tables import NO_VALUE, interval, number, plain_table
@@ -34,6 +34,7 @@ def shape_models(
             "posterior mean varies over the slices by more than 0.01 (variance)."
         ),
         plain_table(["", *scored], _score_lines(list(scored.values()))),
+        *shape_scores.notes(list(scored.values())),
         figure(
             figures.kl_per_group({name: scores["kl_per_group"] for name, scores in scored.items()}),
             "Where the information is",
@@ -74,7 +75,7 @@ def _score_lines(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         lines.append(
             [title, *(f"{100 * s['valid_share']:.1f} (n = {s['num_samples']})" for s in shares)]
         )
-    return lines
+    return lines + shape_scores.lines(scores)
 
 
 @torch.no_grad()

@@ -1,0 +1,49 @@
+"""Masks through a shape model a batch at a time, from arrays to arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cardiac_vae.data.transforms import one_hot
+from cardiac_vae.shape_model import ShapeModel
+
+
+@dataclass(frozen=True)
+class EncodedSlices:
+    """What a model makes of N slices.
+
+    Attributes:
+        codes: (N, Z) float64, the posterior means of all latent groups, top first.
+        decoded: (N, H, W) uint8, the most probable structure at each pixel, given those means.
+    """
+
+    codes: np.ndarray
+    decoded: np.ndarray
+
+
+@torch.no_grad()
+def encode_slices(model: ShapeModel, masks: np.ndarray, batch_size: int = 64) -> EncodedSlices:
+    """Encode and decode label maps (N, H, W) with a model in evaluation mode."""
+    device = next(model.parameters()).device
+    codes, decoded = [], []
+    for batch in torch.split(torch.from_numpy(masks), batch_size):
+        latents = model.encode(one_hot(batch).to(device))
+        flat = torch.cat([group.flatten(start_dim=1) for group in latents], dim=1)
+        codes.append(flat.double().cpu().numpy())
+        decoded.append(_decided(model.decode(latents)))
+    return EncodedSlices(np.concatenate(codes), np.concatenate(decoded))
+
+
+@torch.no_grad()
+def sample_slices(
+    model: ShapeModel, num_samples: int, temperature: float, batch_size: int = 64
+) -> np.ndarray:
+    """Draw label maps (num_samples, H, W) uint8 from the prior of a model."""
+    sizes = [min(batch_size, num_samples - start) for start in range(0, num_samples, batch_size)]
+    return np.concatenate([_decided(model.sample(size, temperature)) for size in sizes])
+
+
+def _decided(probabilities: Tensor) -> np.ndarray:
+    return probabilities.argmax(dim=1).cpu().numpy().astype(np.uint8)
