@@ -1,6 +1,7 @@
 # Every target sets up its own environment in .venv, once.
 #   make repro                     the whole study on the embedded phantom
 #   make acdc ACDC=/path/to/acdc   the same on real scans, with the budgets for them
+#   make ladder [ACDC=...]         every model there is, compared
 #   make test | lint | ui | bench | clean | help
 
 SHELL := /bin/bash
@@ -29,7 +30,11 @@ ACDC_PARAMS = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/trainin
 	prepare.seed=5 train.fit.steps=4400 train.fit.validate_every=1100 \
 	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300
 
-.PHONY: help repro acdc test lint ui bench clean
+# Every recipe there is, as an override of configs/recipes.yaml.
+EVERY_RECIPE = $(foreach file,$(wildcard configs/models/*.yaml),-S \
+	configs/recipes.yaml:++recipes.$(basename $(notdir $(file)))=$(shell sed -n 's/^module: *//p' $(file)))
+
+.PHONY: help repro acdc ladder test lint ui bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +52,10 @@ repro: $(INSTALLED) ## run every stage that is not up to date; the result is rep
 acdc: $(INSTALLED) ## the same on real scans (ACDC=folder), as an experiment that `dvc exp show` lists
 	@test -d "$(ACDC)" || { echo 'acdc: expected the folder of ACDC, got "$(ACDC)": make acdc ACDC=/path/to/acdc' >&2; exit 2; }
 	$(BIN)/dvc exp run $(foreach param,$(ACDC_PARAMS),-S configs/params.yaml:$(param))
+
+ladder: $(INSTALLED) ## compare every recipe, on the phantom or with ACDC=folder on real scans
+	$(BIN)/dvc exp run $(EVERY_RECIPE) \
+		$(if $(ACDC),$(foreach param,$(ACDC_PARAMS),-S configs/params.yaml:$(param)))
 
 test: $(INSTALLED) ## run the unit suite, then the slow tests; CARDIAC_VAE_ACDC=folder adds real scans
 	$(BIN)/pytest -m 'not slow'
