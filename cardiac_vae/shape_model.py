@@ -75,9 +75,12 @@ class ShapeModel(nn.Module, ABC):
 
     Attributes:
         has_prior: Whether the model can draw hearts of its own; without a prior ``sample`` raises.
+        num_train_cases: Cases that the model is fitted to, set by who fits it, for estimates over
+            the whole data set; 0 where that is not known.
     """
 
     has_prior: bool = True
+    num_train_cases: int = 0
 
     @abstractmethod
     def forward(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,12 @@ class DiagonalNormal:
             return self.mu
         return self.mu + temperature * self.log_sigma.exp() * torch.randn_like(self.mu)
 
+    def repeated(self, num_draws: int) -> DiagonalNormal:
+        """Return the normals (num_draws * B, ...) of several draws of each case, draw by draw."""
+        return DiagonalNormal(
+            torch.cat([self.mu] * num_draws), torch.cat([self.log_sigma] * num_draws)
+        )
+
     def shifted(self, delta_mu: Tensor, delta_log_sigma: Tensor) -> DiagonalNormal:
         """Return the residual posterior of NVAE (Vahdat & Kautz 2020, sec. 3.2): this, moved."""
         return DiagonalNormal(self.mu + delta_mu, self.log_sigma + delta_log_sigma)
@@ -42,10 +51,12 @@ class DiagonalNormal:
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of a value (B, ...) in nats per case, shape (B,)."""
+        return self.log_prob_per_unit(value).flatten(start_dim=1).sum(dim=1)
+
+    def log_prob_per_unit(self, value: Tensor) -> Tensor:
+        """Log-density of each unit in nats; ``value`` and ``mu`` are broadcast."""
         standardized = (value - self.mu) / self.log_sigma.exp()
-        half_log_2pi = 0.9189385332046727
-        per_unit = -0.5 * standardized.square() - self.log_sigma - half_log_2pi
-        return per_unit.flatten(start_dim=1).sum(dim=1)
+        return -0.5 * standardized.square() - self.log_sigma - HALF_LOG_2PI
 
 
 def soft_clamp(value: Tensor, limit: float = 5.0) -> Tensor:

@@ -1,10 +1,12 @@
-"""Variational autoencoder of masks (Kingma & Welling 2014), with the beta of Higgins et al. 2017.
+"""Variational autoencoder of masks (Kingma & Welling 2014) and its family.
 
-    x ~ Categorical(decoder(z)),  z ~ N(0, I),  q(z | x) = N(mu(x), diag sigma(x)^2)
+    x ~ p(x | decoder(z)),  z ~ N(0, I),  q(z | x) = N(mu(x), diag sigma(x)^2)
     log p(x) >= E_q[log p(x | z)] - KL(q(z | x) || p(z))
 
-Beta is a number here, not another model: ``beta: 1`` is the VAE. The encoder has one more input
-plane that says whether the mask is broken; then it infers q(z | y), y a broken view of x.
+What sets the family apart is a setting here, not another model: what the decoder's outputs stand
+for (``likelihood``), and what the loss makes of the KL, times ``beta`` (Higgins et al. 2017) or as
+a ``regularizer`` says. The encoder has one more input plane that says whether the mask is broken;
+then it infers q(z | y), y a broken view of x.
 """
 
 from typing import Literal, Self
@@ -24,7 +26,13 @@ from cardiac_vae.layers.blocks import (
     patches,
 )
 from cardiac_vae.layers.distributions import DiagonalNormal, soft_clamp
-from cardiac_vae.layers.likelihoods import categorical_nll
+from cardiac_vae.layers.likelihoods import (
+    CategoricalConfig,
+    LikelihoodConfig,
+    build_likelihood,
+    categorical_nll,
+)
+from cardiac_vae.layers.regularizers import KL, Regularizer
 from cardiac_vae.shape_model import Latents, LossTerms, ShapeModel, with_broken_plane
 
 
@@ -34,6 +42,8 @@ class Config(StrictConfig):
     Attributes:
         image_size: Pixels a side; divisible by ``patch_size`` times two per further scale.
         channels: Width of each scale, finest first.
+        num_samples: Draws of the posterior that the terms are the means of.
+        beta: Weight of the KL; 1 where a regularizer has weights of its own.
     """
 
     spatial_dims: Literal[2, 3] = 2
@@ -42,6 +52,9 @@ class Config(StrictConfig):
     channels: tuple[PositiveInt, ...] = (48, 96, 128)
     cells_per_scale: PositiveInt = 1
     latent_dim: PositiveInt = 32
+    likelihood: LikelihoodConfig = CategoricalConfig()
+    num_samples: PositiveInt = 1
+    regularizer: Regularizer = KL()
     beta: PositiveFloat = 1.0
 
     @property
@@ -54,6 +67,15 @@ class Config(StrictConfig):
         factor = self.patch_size * 2 ** (len(self.channels) - 1)
         if self.image_size % factor:
             raise ValueError(f"image_size {self.image_size} is not divisible by {factor}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_weight_of_the_kl(self) -> Self:
+        if self.beta != 1 and self.regularizer.name != "kl":
+            raise ValueError(
+                f"beta: expected 1 beside the regularizer {self.regularizer.name!r}, which has "
+                f"its own weights, got {self.beta}; leave beta out"
+            )
         return self
 
 
@@ -88,6 +110,7 @@ class Model(ShapeModel):
             nn.SiLU(),
             from_patches(dims, widths[0], NUM_CLASSES, config.patch_size),
         )
+        self.likelihood = build_likelihood(config.likelihood)
 
     def posterior(self, mask: Tensor, is_broken: Tensor | None = None) -> DiagonalNormal:
         """Return q(z | mask); ``mask`` is (B, C, H, W)."""
@@ -101,18 +124,41 @@ class Model(ShapeModel):
         is_broken: Tensor | None = None,
         condition: Tensor | None = None,
     ) -> tuple[Tensor, LossTerms]:
-        """Return logits (B, C, H, W) and terms, from one draw of the posterior."""
+        """Return logits (B, C, H, W) of one draw of the posterior, and the means over all draws.
+
+        The reconstruction is the cost of the label map whatever the likelihood is. With several
+        draws -(reconstruction + log_ratio) is the logarithm of the geometric mean of their
+        importance weights, which lies below their mean: what bounds log p(x) still does.
+        """
+        draws, cases = self.config.num_samples, len(mask)
+        target = mask if target is None else target
+        if is_broken is None:
+            is_broken = torch.zeros(cases, dtype=torch.bool, device=mask.device)
+
+        def mean(values: Tensor) -> Tensor:
+            return values.unflatten(0, (draws, cases)).mean(dim=0)
+
         posterior = self.posterior(mask, is_broken)
         prior = DiagonalNormal.standard_like(posterior.mu)
-        z = posterior.rsample()
-        logits = self.decoder(z)
-        nll = categorical_nll(logits, mask if target is None else target)
-        log_ratio = posterior.log_prob(z) - prior.log_prob(z)
-        return logits, LossTerms(nll, posterior.kl(prior)[:, None], log_ratio)
+        drawn = posterior.repeated(draws)
+        z = drawn.rsample()
+        output = self.decoder(z).float()
+        logits = self.likelihood.logits(output)
+        log_ratio = drawn.log_prob(z) - prior.repeated(draws).log_prob(z)
+        parts = {name: mean(part) for name, part in self.likelihood.parts(output).items()}
+        parts |= self.config.regularizer.parts(
+            posterior, z.unflatten(0, (draws, cases)), ~is_broken, self.num_train_cases
+        )
+        nll = mean(categorical_nll(logits, torch.cat([target] * draws)))
+        kl = posterior.kl(prior)[:, None]
+        return logits[:cases], LossTerms(nll, kl, mean(log_ratio), parts)
 
     def loss(self, terms: LossTerms, warmup: float = 1.0, progress: float = 1.0) -> Tensor:
-        """Return the mean of reconstruction + warmup * beta * KL."""
-        return (terms.reconstruction + warmup * self.config.beta * terms.kl).mean()
+        """Return the mean cost under the likelihood, and what the regularizer makes of the KL."""
+        config = self.config
+        nll = self.likelihood.cost(terms.reconstruction, terms.parts)
+        weight = warmup * config.beta
+        return nll.mean() + config.regularizer.cost(terms.kl, terms.parts, weight, progress)
 
     def encode(
         self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
@@ -125,7 +171,7 @@ class Model(ShapeModel):
     ) -> Tensor:
         """Return logits (B, C, H, W) of codes (B, Z)."""
         (z,) = latents
-        return self.decoder(z).float()
+        return self.likelihood.logits(self.decoder(z).float())
 
     def sample(
         self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
@@ -134,6 +180,22 @@ class Model(ShapeModel):
         device = next(self.parameters()).device
         z = temperature * torch.randn(num_samples, self.config.latent_dim, device=device)
         return self.decode([z]).softmax(dim=1)
+
+    @torch.no_grad()
+    def sample_near(
+        self,
+        mask: Tensor,
+        num_samples: int,
+        temperature: float = 1.0,
+        is_broken: Tensor | None = None,
+    ) -> Tensor:
+        """Return probabilities (num_samples, B, C, H, W) of draws of q(z | mask).
+
+        ``temperature`` scales its sigma: 0 gives the reconstruction, 1 the posterior.
+        """
+        posterior = self.posterior(mask, is_broken).repeated(num_samples)
+        probabilities = self.decode([posterior.rsample(temperature)]).softmax(dim=1)
+        return probabilities.unflatten(0, (num_samples, len(mask)))
 
     @property
     def latent_sizes(self) -> list[int]:

@@ -127,6 +127,7 @@ class ShapeModule(FittedModule):
                 "reconstruction": terms.reconstruction,
                 "kl": terms.kl,
                 "negative_elbo": terms.negative_elbo,
+                **terms.parts,
             }
             if bool(chosen.any()):
                 self.log_dict(

@@ -56,6 +56,7 @@ def train_shape_model(
     masks = slices_of(train)
     torch.manual_seed(config.seed)
     model = build_model(recipe.module, recipe.settings)
+    model.num_train_cases = len(masks)
     chunks = torch.split(slices_of(validation), 128)
     module = ShapeModule(model, objective, config)
     module.subject = f"{recipe!r} {objective!r} {sha256(masks.numpy().tobytes()).hexdigest()}"

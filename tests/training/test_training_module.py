@@ -93,6 +93,20 @@ def test_the_validation_loss_weighs_whole_and_broken_as_the_training_does(
     assert 0 <= metrics["validation/pixel_accuracy"] <= 1
 
 
+def test_the_parts_of_a_models_own_loss_are_logged(hearts, fit_config, tmp_path):
+    config = fit_config(steps=2)
+    regularizer = {"name": "total_correlation", "estimator": "stratified"}
+    model = build_model("vae", TINY["vae"] | {"regularizer": regularizer})
+    shape = ShapeModule(model, ObjectiveConfig(), config)
+    source = StepBatches({"mask": hearts}, 4, 2, seed=0)
+    metrics = fit(
+        shape, source, DataLoader([{"mask": hearts}], batch_size=None), config, tmp_path
+    ).metrics
+    for name in ("train", "validation"):
+        assert metrics[f"{name}/whole/total_correlation"] != 0
+        assert metrics[f"{name}/broken/total_correlation"] == 0
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0, 0), (0.35, 3), (0.5, 4)])
 def test_the_first_part_of_a_batch_is_broken_and_explained_by_the_whole_masks(
     hearts, fit_config, monkeypatch, share, expected

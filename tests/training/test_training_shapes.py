@@ -10,6 +10,8 @@ from cardiac_vae.anchors import read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.data.preparation import PreparationConfig, prepare_dataset
 from cardiac_vae.data.prepared import read_prepared
+from cardiac_vae.training import shapes
+from cardiac_vae.training.fit import fit
 from cardiac_vae.training.module import ObjectiveConfig
 from cardiac_vae.training.shapes import Recipe, slices_of, train_shape_model
 
@@ -62,6 +64,23 @@ def test_a_fit_leaves_a_whole_model_on_file(prepared, fit_config, tmp_path):
     assert metrics["num_train_slices"] == 2 * num_patients
     assert metrics["num_anchors"] == len(anchors) == num_patients  # the broken slice is none
     assert all(is_valid(anchor, (1.5, 1.5)) for anchor in anchors)
+
+
+def test_a_model_is_told_how_many_cases_it_is_fitted_to(
+    prepared, fit_config, tmp_path, monkeypatch
+):
+    told = []
+
+    def observed(module, *arguments):
+        told.append(module.model.num_train_cases)
+        return fit(module, *arguments)
+
+    monkeypatch.setattr(shapes, "fit", observed)
+    metrics = train_shape_model(
+        prepared, tmp_path / "model", RECIPE, ObjectiveConfig(), fit_config(steps=1)
+    )
+    assert told == [metrics["num_train_slices"]]
+    assert load_model(tmp_path / "model").num_train_cases == 0
 
 
 def test_a_recipe_is_a_model_and_its_settings(tmp_path):
