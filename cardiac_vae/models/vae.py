@@ -11,18 +11,11 @@ from typing import Literal, Self
 
 import torch
 from pydantic import PositiveFloat, PositiveInt, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.labels import NUM_CLASSES
-from cardiac_vae.layers.blocks import (
-    Downsample,
-    EncoderCell,
-    Upsample,
-    batch_norm,
-    from_patches,
-    patches,
-)
+from cardiac_vae.layers.autoencoder import Pyramid, decoder, encoder
 from cardiac_vae.layers.distributions import DiagonalNormal, soft_clamp
 from cardiac_vae.layers.likelihoods import categorical_nll
 from cardiac_vae.shape_model import Latents, LossTerms, ShapeModel, with_broken_plane
@@ -44,11 +37,6 @@ class Config(StrictConfig):
     latent_dim: PositiveInt = 32
     beta: PositiveFloat = 1.0
 
-    @property
-    def coarsest_size(self) -> int:
-        """Positions a side at the coarsest scale."""
-        return self.image_size // (self.patch_size * 2 ** (len(self.channels) - 1))
-
     @model_validator(mode="after")
     def _image_can_be_halved(self) -> Self:
         factor = self.patch_size * 2 ** (len(self.channels) - 1)
@@ -63,31 +51,9 @@ class Model(ShapeModel):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        dims, widths = config.spatial_dims, config.channels
-        positions = config.coarsest_size**dims
-        down: list[nn.Module] = [patches(dims, NUM_CLASSES + 1, widths[0], config.patch_size)]
-        up: list[nn.Module] = []
-        for index, width in enumerate(widths):
-            if index:
-                down.append(Downsample(dims, widths[index - 1], width))
-                up = [Upsample(dims, width, widths[index - 1]), *up]
-            down += [EncoderCell(dims, width) for _ in range(config.cells_per_scale)]
-            up = [*(EncoderCell(dims, width) for _ in range(config.cells_per_scale)), *up]
-        self.encoder = nn.Sequential(
-            *down,
-            batch_norm(dims, widths[-1]),
-            nn.SiLU(),
-            nn.Flatten(),
-            nn.Linear(widths[-1] * positions, 2 * config.latent_dim),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(config.latent_dim, widths[-1] * positions),
-            nn.Unflatten(1, (widths[-1], *(config.coarsest_size,) * dims)),
-            *up,
-            batch_norm(dims, widths[0]),
-            nn.SiLU(),
-            from_patches(dims, widths[0], NUM_CLASSES, config.patch_size),
-        )
+        pyramid = Pyramid(**config.model_dump(include=set(Pyramid.model_fields)))
+        self.encoder = encoder(pyramid, NUM_CLASSES + 1, 2 * config.latent_dim)
+        self.decoder = decoder(pyramid, config.latent_dim, NUM_CLASSES)
 
     def posterior(self, mask: Tensor, is_broken: Tensor | None = None) -> DiagonalNormal:
         """Return q(z | mask); ``mask`` is (B, C, H, W)."""
