@@ -53,6 +53,11 @@ class LossTerms:
         """(B,) nats per case; lower is better. A bound only for the variational models."""
         return self.reconstruction + self.kl
 
+    @property
+    def has_bound(self) -> bool:
+        """Whether there is a KL: without one ``negative_elbo`` bounds no likelihood."""
+        return self.regularization.shape[1] > 0
+
 
 def with_broken_plane(mask: Tensor, is_broken: Tensor | None) -> Tensor:
     """Return a mask (B, C, H, W) with one more plane, 1 where it is broken and 0 where it is whole.
