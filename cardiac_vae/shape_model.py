@@ -162,3 +162,15 @@ class ShapeModel(nn.Module, ABC):
     @abstractmethod
     def latent_sizes(self) -> list[int]:
         """Scalars of each latent group, top first."""
+
+
+class ClosedFormModel(ShapeModel):
+    """A shape model whose fit is solved for: none of its parameters asks for a gradient."""
+
+    @abstractmethod
+    def fit_masks(self, masks: Tensor) -> None:
+        """Fit to label maps (N, H, W), values of ``Structure``.
+
+        Raises:
+            ValueError: if these masks do not determine the model.
+        """
