@@ -53,6 +53,11 @@ class LossTerms:
         """(B,) nats per case; lower is better. A bound only for the variational models."""
         return self.reconstruction + self.kl
 
+    @property
+    def has_bound(self) -> bool:
+        """Whether there is a KL: without one ``negative_elbo`` bounds no likelihood."""
+        return self.regularization.shape[1] > 0
+
 
 def with_broken_plane(mask: Tensor, is_broken: Tensor | None) -> Tensor:
     """Return a mask (B, C, H, W) with one more plane, 1 where it is broken and 0 where it is whole.
@@ -160,3 +165,15 @@ class ShapeModel(nn.Module, ABC):
     @abstractmethod
     def latent_sizes(self) -> list[int]:
         """Scalars of each latent group, top first."""
+
+
+class ClosedFormModel(ShapeModel):
+    """A shape model whose fit is solved for: none of its parameters asks for a gradient."""
+
+    @abstractmethod
+    def fit_masks(self, masks: Tensor) -> None:
+        """Fit to label maps (N, H, W), values of ``Structure``.
+
+        Raises:
+            ValueError: if these masks do not determine the model.
+        """

@@ -8,6 +8,8 @@ from cardiac_vae.config import read_yaml, write_yaml
 from cardiac_vae.models import build_model
 
 SETTINGS = {
+    "ae": {"image_size": 16, "channels": [4, 4], "latent_dim": 2},
+    "pca": {"image_size": 16, "num_modes": 2},
     "vae": {"image_size": 16, "channels": [4, 4], "latent_dim": 2},
     "nvae": {"image_size": 16, "channels": [4, 4], "groups": [1, 1], "group_width": 4},
 }

@@ -104,11 +104,12 @@ def score_reconstruction(
 
     - ``metrics``: name -> mean, low, high, n, the interval drawing patients; ``dice_*`` per slice
       and ``volume_dice_*`` per volume of rv, myo, lv and their mean; ``valid_reconstructions`` and
-      ``valid_references``, shares, where an empty mask is not valid; ``negative_elbo``, ``rate``
-      (the KL) and ``reconstruction`` in nats per slice;
-    - ``kl_per_group``: the same, one per latent group, top first;
+      ``valid_references``, shares, where an empty mask is not valid; ``reconstruction`` and, of
+      models with a bound, ``negative_elbo`` and ``rate`` (the KL) in nats per slice;
+    - ``kl_per_group``: the same, one per latent group, top first; none without a bound;
     - ``latent_scalars``, ``latent_sizes`` and of these ``active_units``, ``active_per_group``;
-    - ``samples``: per temperature ``temperature``, ``num_samples``, ``valid_share``.
+    - ``samples``: per temperature ``temperature``, ``num_samples``, ``valid_share``; none of a
+      model without a prior.
 
     Random numbers are drawn from ``config.seed``; the caller's generator is left as it was.
     """
@@ -119,11 +120,11 @@ def score_reconstruction(
         predicted, means, costs, kl = _run(model, drawn.masks, config)
         samples = [
             _score_samples(model, temperature, slices.pixel_mm, config)
-            for temperature in config.temperatures
+            for temperature in (config.temperatures if model.has_prior else ())
         ]
+    rate = kl.sum(axis=1)
     values = {
-        "negative_elbo": costs + kl.sum(axis=1),
-        "rate": kl.sum(axis=1),
+        **({"negative_elbo": costs + rate, "rate": rate} if kl.shape[1] else {}),
         "reconstruction": costs,
         "valid_reconstructions": _validity(predicted, slices.pixel_mm),
         "valid_references": _validity(drawn.masks, slices.pixel_mm),

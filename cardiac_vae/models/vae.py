@@ -9,22 +9,14 @@ a ``regularizer`` says. The encoder has one more input plane that says whether t
 then it infers q(z | y), y a broken view of x.
 """
 
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from pydantic import PositiveFloat, PositiveInt, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from cardiac_vae.config import StrictConfig
 from cardiac_vae.labels import NUM_CLASSES
-from cardiac_vae.layers.blocks import (
-    Downsample,
-    EncoderCell,
-    Upsample,
-    batch_norm,
-    from_patches,
-    patches,
-)
+from cardiac_vae.layers.autoencoder import Pyramid, decoder, encoder
 from cardiac_vae.layers.distributions import DiagonalNormal, soft_clamp
 from cardiac_vae.layers.likelihoods import (
     CategoricalConfig,
@@ -36,38 +28,19 @@ from cardiac_vae.layers.regularizers import KL, Regularizer
 from cardiac_vae.shape_model import Latents, LossTerms, ShapeModel, with_broken_plane
 
 
-class Config(StrictConfig):
-    """Settings of the VAE.
+class Config(Pyramid):
+    """Settings of the VAE, beside those of its scales.
 
     Attributes:
-        image_size: Pixels a side; divisible by ``patch_size`` times two per further scale.
-        channels: Width of each scale, finest first.
         num_samples: Draws of the posterior that the terms are the means of.
         beta: Weight of the KL; 1 where a regularizer has weights of its own.
     """
 
-    spatial_dims: Literal[2, 3] = 2
-    image_size: PositiveInt = 96
-    patch_size: PositiveInt = 4
-    channels: tuple[PositiveInt, ...] = (48, 96, 128)
-    cells_per_scale: PositiveInt = 1
     latent_dim: PositiveInt = 32
     likelihood: LikelihoodConfig = CategoricalConfig()
     num_samples: PositiveInt = 1
     regularizer: Regularizer = KL()
     beta: PositiveFloat = 1.0
-
-    @property
-    def coarsest_size(self) -> int:
-        """Positions a side at the coarsest scale."""
-        return self.image_size // (self.patch_size * 2 ** (len(self.channels) - 1))
-
-    @model_validator(mode="after")
-    def _image_can_be_halved(self) -> Self:
-        factor = self.patch_size * 2 ** (len(self.channels) - 1)
-        if self.image_size % factor:
-            raise ValueError(f"image_size {self.image_size} is not divisible by {factor}")
-        return self
 
     @model_validator(mode="after")
     def _one_weight_of_the_kl(self) -> Self:
@@ -85,31 +58,8 @@ class Model(ShapeModel):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        dims, widths = config.spatial_dims, config.channels
-        positions = config.coarsest_size**dims
-        down: list[nn.Module] = [patches(dims, NUM_CLASSES + 1, widths[0], config.patch_size)]
-        up: list[nn.Module] = []
-        for index, width in enumerate(widths):
-            if index:
-                down.append(Downsample(dims, widths[index - 1], width))
-                up = [Upsample(dims, width, widths[index - 1]), *up]
-            down += [EncoderCell(dims, width) for _ in range(config.cells_per_scale)]
-            up = [*(EncoderCell(dims, width) for _ in range(config.cells_per_scale)), *up]
-        self.encoder = nn.Sequential(
-            *down,
-            batch_norm(dims, widths[-1]),
-            nn.SiLU(),
-            nn.Flatten(),
-            nn.Linear(widths[-1] * positions, 2 * config.latent_dim),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(config.latent_dim, widths[-1] * positions),
-            nn.Unflatten(1, (widths[-1], *(config.coarsest_size,) * dims)),
-            *up,
-            batch_norm(dims, widths[0]),
-            nn.SiLU(),
-            from_patches(dims, widths[0], NUM_CLASSES, config.patch_size),
-        )
+        self.encoder = encoder(config, NUM_CLASSES + 1, 2 * config.latent_dim)
+        self.decoder = decoder(config, config.latent_dim, NUM_CLASSES)
         self.likelihood = build_likelihood(config.likelihood)
 
     def posterior(self, mask: Tensor, is_broken: Tensor | None = None) -> DiagonalNormal:

@@ -26,22 +26,28 @@ def shape_models(
     """Return what each shape model makes of held-out slices, and what it draws by itself."""
     scored = {recipe.name: recipe.summary["shape_model"] for recipe in recipes}
     first = next(iter(scored.values()))
+    rates = {name: scores["kl_per_group"] for name, scores in scored.items()}
+    rates = {name: groups for name, groups in rates.items() if groups}
     parts = [
         paragraph(
             f"Scored on {first['num_slices']} held-out expert slices of {first['num_patients']} "
             f"patients ({first['num_empty_slices']} empty ones left out). Nats per slice; rate + "
-            "reconstruction = negative ELBO, lower is better. A latent scalar is active if its "
-            "posterior mean varies over the slices by more than 0.01 (variance)."
+            "reconstruction = negative ELBO, lower is better; models without a KL have no bound, "
+            "and those without a prior no samples. A latent scalar is active if its posterior mean "
+            "varies over the slices by more than 0.01 (variance)."
         ),
         plain_table(["", *scored], _score_lines(list(scored.values()))),
         *shape_scores.notes(list(scored.values())),
-        figure(
-            figures.kl_per_group({name: scores["kl_per_group"] for name, scores in scored.items()}),
-            "Where the information is",
-            "KL of each latent group, coarsest first, mean over held-out slices in nats; whiskers: "
-            "95 % interval over patients.",
-        ),
     ]
+    if rates:
+        parts.append(
+            figure(
+                figures.kl_per_group(rates),
+                "Where the information is",
+                "KL of each latent group, coarsest first, mean over held-out slices in nats; "
+                "whiskers: 95 % interval over patients.",
+            )
+        )
     for recipe in recipes:
         if recipe.name in models:
             parts.append(heading(recipe.name))
@@ -69,13 +75,18 @@ def _score_lines(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             *(f"{s['active_units']} of {s['latent_scalars']}" for s in scores),
         ],
     ]
-    for index, drawn in enumerate(scores[0]["samples"]):
-        title = f"Valid samples at temperature {drawn['temperature']:g} (%)"
-        shares = [s["samples"][index] for s in scores]
-        lines.append(
-            [title, *(f"{100 * s['valid_share']:.1f} (n = {s['num_samples']})" for s in shares)]
-        )
+    drawn = [{found["temperature"]: found for found in s["samples"]} for s in scores]
+    temperatures = dict.fromkeys(temperature for by in drawn for temperature in by)
+    for temperature in temperatures:
+        title = f"Valid samples at temperature {temperature:g} (%)"
+        lines.append([title, *(_valid_share(by.get(temperature)) for by in drawn)])
     return lines + shape_scores.lines(scores)
+
+
+def _valid_share(drawn: Mapping[str, Any] | None) -> str:
+    if drawn is None:
+        return NO_VALUE
+    return f"{number(drawn['valid_share'], 1, 100)} (n = {drawn['num_samples']})"
 
 
 @torch.no_grad()
@@ -86,27 +97,31 @@ def _pictures(name: str, model: ShapeModel, slices: HeldOutSlices) -> list[str]:
     device = next(model.parameters()).device
     one_hot = F.one_hot(torch.from_numpy(masks.astype(np.int64)), NUM_CLASSES).permute(0, 3, 1, 2)
     decoded = _decided(model.reconstruct(one_hot.float().to(device)))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        samples = {t: _decided(model.sample(_NUM_SAMPLES, t)) for t in (1.0, 0.6)}
-    validity = {
-        temperature: [is_valid_heart(mask, slices.pixel_mm) for mask in drawn_masks]
-        for temperature, drawn_masks in samples.items()
-    }
-    return [
+    shown = [
         figure(
             pictures.reconstructions(masks, decoded),
             f"Reconstructions of held-out slices, {name}",
             f"{len(masks)} expert slices evenly spaced over the test patients, what the model "
             "decodes from their posterior mean, and in color the pixels that differ.",
-        ),
-        figure(
-            pictures.prior_samples(samples, validity),
-            f"Hearts the model draws by itself, {name}",
-            f"{_NUM_SAMPLES} samples of the prior per temperature, the first ones drawn. Framed: "
-            "breaks an anatomical criterion, or is empty.",
-        ),
+        )
     ]
+    return [*shown, _samples(name, model, slices.pixel_mm)] if model.has_prior else shown
+
+
+def _samples(name: str, model: ShapeModel, pixel_mm: tuple[float, float]) -> str:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        samples = {t: _decided(model.sample(_NUM_SAMPLES, t)) for t in (1.0, 0.6)}
+    validity = {
+        temperature: [is_valid_heart(mask, pixel_mm) for mask in masks]
+        for temperature, masks in samples.items()
+    }
+    return figure(
+        pictures.prior_samples(samples, validity),
+        f"Hearts the model draws by itself, {name}",
+        f"{_NUM_SAMPLES} samples of the prior per temperature, the first ones drawn. Framed: "
+        "breaks an anatomical criterion, or is empty.",
+    )
 
 
 def _decided(probabilities: Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -172,6 +172,45 @@ def fit(
         stopped_early=trainer.global_step < config.steps,
         metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
         history=history.points,
+    )
+
+
+def fit_at_once(
+    module: FittedModule,
+    solve: Callable[[], None],
+    validation_batches: Iterable[Any],
+    config: FitConfig,
+    logger: Logger | None = None,
+) -> FitResult:
+    """Fit a module whose weights are solved for, and validate it on what ``fit`` would show it.
+
+    There are no steps to take, to average or to resume. The arithmetic is in float32.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    start = time.monotonic()
+    solve()
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=config.accelerator,
+            devices=1,
+            precision="32-true",
+            logger=logger or False,
+            callbacks=[_SeedEachStep(config.seed)],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.validate(module, validation_batches, verbose=False)
+    module.eval()
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return FitResult(
+        steps=0,
+        seconds=round(time.monotonic() - start, 1),
+        best_value=metrics[MONITORED],
+        stopped_early=False,
+        metrics=metrics,
+        history={},
     )
 
 

@@ -1,6 +1,7 @@
 """Fit a shape model on the prepared masks of the training patients and leave it on file."""
 
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from cardiac_vae.checkpoint import save_model
 from cardiac_vae.config import StrictConfig, read_yaml
 from cardiac_vae.data.prepared import PreparedCase, read_prepared
 from cardiac_vae.models import build_model
+from cardiac_vae.shape_model import ClosedFormModel
 from cardiac_vae.training.batches import Batch, StepBatches
-from cardiac_vae.training.fit import FitConfig, fit
+from cardiac_vae.training.fit import FitConfig, fit, fit_at_once
 from cardiac_vae.training.module import ObjectiveConfig, ShapeModule
 
 
@@ -57,17 +59,14 @@ def train_shape_model(
     torch.manual_seed(config.seed)
     model = build_model(recipe.module, recipe.settings)
     model.num_train_cases = len(masks)
-    chunks = torch.split(slices_of(validation), 128)
+    chunks = DataLoader(_Chunks(torch.split(slices_of(validation), 128)), batch_size=None)
     module = ShapeModule(model, objective, config)
     module.subject = f"{recipe!r} {objective!r} {sha256(masks.numpy().tobytes()).hexdigest()}"
-    result = fit(
-        module,
-        StepBatches({"mask": masks}, config.batch_size, config.steps, config.seed),
-        DataLoader(_Chunks(chunks), batch_size=None),
-        config,
-        folder,
-        logger,
-    )
+    if isinstance(model, ClosedFormModel):
+        result = fit_at_once(module, partial(model.fit_masks, masks), chunks, config, logger)
+    else:
+        batches = StepBatches({"mask": masks}, config.batch_size, config.steps, config.seed)
+        result = fit(module, batches, chunks, config, folder, logger)
     pixel_mm = train[0].grid.pixel_mm
     save_model(folder, recipe.module, recipe.settings, model, pixel_mm[0])
     anchors = valid_shapes(masks.numpy(), pixel_mm)

@@ -100,6 +100,33 @@ def test_the_bound_is_the_sum_of_its_parts(slices: HeldOutSlices) -> None:
     assert [group["mean"] for group in scores["kl_per_group"]] == pytest.approx([3, 4])
 
 
+class Bare(Known):
+    """Knows hearts without a bound, and cannot draw any."""
+
+    has_prior = False
+
+    def forward(
+        self, mask: Tensor, target: Tensor | None = None, is_broken: Tensor | None = None
+    ) -> tuple[Tensor, LossTerms]:
+        logits, terms = super().forward(mask)
+        return logits, LossTerms(terms.reconstruction, terms.regularization[:, :0])
+
+    def sample(self, num_samples: int, temperature: float = 1.0) -> Tensor:
+        raise ValueError("sample: no prior")
+
+
+def test_without_a_bound_none_is_reported_and_without_a_prior_nothing_is_drawn(
+    slices: HeldOutSlices,
+) -> None:
+    scores, known = (score_reconstruction(model, slices, CONFIG) for model in (Bare(), Known()))
+    assert known["metrics"].keys() - scores["metrics"].keys() == {"negative_elbo", "rate"}
+    assert scores["metrics"]["reconstruction"]["mean"] == pytest.approx(100, abs=3)
+    assert (scores["kl_per_group"], scores["samples"]) == ([], [])
+    kept = ("latent_scalars", "active_units", "active_per_group", "num_slices")
+    assert [scores[name] for name in kept] == [known[name] for name in kept]
+    assert scores.keys() == known.keys()
+
+
 def test_only_latents_that_move_are_active(slices: HeldOutSlices) -> None:
     scores = score_reconstruction(Known(), slices, CONFIG)
     assert (scores["latent_scalars"], scores["active_units"]) == (5, 1)

@@ -60,7 +60,6 @@ def test_samples_are_decoded_standard_normals_scaled_by_the_temperature():
 
 def test_sizes_follow_from_the_settings(masks):
     config = Config(image_size=48, patch_size=2, channels=(4, 8, 8), latent_dim=7)
-    assert config.coarsest_size == 6
     model = Model(config)
     assert model.latent_sizes == [7]
     assert model.decode([torch.zeros(1, 7)]).shape == (1, 4, 48, 48)

@@ -12,6 +12,7 @@ from cardiac_vae.training.fit import (
     FitResult,
     FittedModule,
     fit,
+    fit_at_once,
     optimization,
     resolve_precision,
 )
@@ -219,3 +220,33 @@ def test_precision_is_as_said_or_what_the_cpu_is_fast_in(monkeypatch, has_bf16):
 def test_a_wrong_setting_is_named():
     with pytest.raises(ValueError, match=r"train: precision: .*'half'.*known: steps, batch_size"):
         FitConfig.parse({"precision": "half"}, "train")
+
+
+class Drawing(Regression):
+    """Reports a random number."""
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.log("validation/drawn", torch.rand(()), batch_size=1)
+
+
+def test_what_is_solved_for_is_validated_with_the_random_numbers_of_a_fit(
+    data, fit_config, tmp_path
+):
+    config = fit_config(steps=2)
+    drawn = run(Drawing(config), data, tmp_path).metrics["validation/drawn"]
+    module = Drawing(config)
+
+    def solve():
+        torch.rand(7)  # what is drawn here has no say
+        with torch.no_grad():
+            module.layers[0].weight.fill_(0.25)
+
+    result = fit_at_once(module, solve, DataLoader([data], batch_size=None), config)
+    assert result.metrics["validation/drawn"] == drawn
+    (seen,) = module.seen
+    assert (seen == 0.25).all()
+    assert result.best_value == result.metrics[MONITORED]
+    assert result.best_value == pytest.approx(module.loss(data).item())
+    assert not module.training
+    assert (result.steps, result.history, result.stopped_early) == (0, {}, False)

@@ -10,13 +10,19 @@ from cardiac_vae.anchors import read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.data.preparation import PreparationConfig, prepare_dataset
 from cardiac_vae.data.prepared import read_prepared
+from cardiac_vae.data.transforms import one_hot
+from cardiac_vae.models import build_model
 from cardiac_vae.training import shapes
 from cardiac_vae.training.fit import fit
-from cardiac_vae.training.module import ObjectiveConfig
+from cardiac_vae.training.module import ObjectiveConfig, ShapeModule
 from cardiac_vae.training.shapes import Recipe, slices_of, train_shape_model
 
 RECIPE = Recipe(
     module="vae", settings={"image_size": 32, "channels": [4, 8], "latent_dim": 2, "beta": 2}
+)
+
+NO_BOUND = Recipe(
+    module="ae", settings={"image_size": 32, "channels": [4, 8], "latent_dim": 2, "noise": 0.2}
 )
 
 
@@ -81,6 +87,42 @@ def test_a_model_is_told_how_many_cases_it_is_fitted_to(
     )
     assert told == [metrics["num_train_slices"]]
     assert load_model(tmp_path / "model").num_train_cases == 0
+
+
+def test_a_model_in_closed_form_is_solved_for_and_validated_as_any(
+    prepared, fit_config, tmp_path, monkeypatch
+):
+    """The same data and the same keys; no step, and nothing to go on with."""
+    settings = {"image_size": 32, "num_modes": 1, "clip_pixels": 3}
+    recipe = Recipe(module="pca", settings=settings)
+    trained = train_shape_model(
+        prepared, tmp_path / "ae", NO_BOUND, ObjectiveConfig(), fit_config(steps=4)
+    )
+    seen = []
+    monkeypatch.setattr(
+        ShapeModule, "_log_terms", lambda _, name, terms, __: seen.append((name, terms))
+    )
+    folder = tmp_path / "pca"
+    solved = train_shape_model(prepared, folder, recipe, ObjectiveConfig(), fit_config(steps=4))
+    assert solved.keys() == trained.keys()
+    json.dumps(solved)
+    assert (solved["steps"], solved["history"], solved["stopped_early"]) == (0, {}, False)
+    assert solved["best_value"] == solved["metrics"]["validation/loss"]
+    assert (solved["num_latents"], solved["num_parameters"]) == (1, 2 * 4 * 32 * 32 + 1 + 1)
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml",
+        "weights.safetensors",
+        "anchors.npz",
+    }
+    model = load_model(folder)
+    masks = one_hot(slices_of(read_prepared(prepared, "validation")))
+    ((name, terms),) = seen
+    assert name == "validation"
+    torch.testing.assert_close(terms.reconstruction[len(masks) :], model(masks)[1].reconstruction)
+    direct = build_model("pca", settings)
+    direct.fit_masks(slices_of(read_prepared(prepared, "train")))
+    expected = direct.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
 
 
 def test_a_recipe_is_a_model_and_its_settings(tmp_path):

@@ -1,0 +1,79 @@
+"""Encoder and decoder around one latent vector: a pyramid of residual cells, and its mirror."""
+
+from typing import Literal, Self
+
+from pydantic import PositiveInt, model_validator
+from torch import nn
+
+from cardiac_vae.config import StrictConfig
+from cardiac_vae.layers.blocks import (
+    Downsample,
+    EncoderCell,
+    Upsample,
+    batch_norm,
+    from_patches,
+    patches,
+)
+
+
+class Pyramid(StrictConfig):
+    """Settings of the scales between a mask and its latent vector.
+
+    Attributes:
+        image_size: Pixels a side; divisible by ``patch_size`` times two per further scale.
+        channels: Width of each scale, finest first.
+    """
+
+    spatial_dims: Literal[2, 3] = 2
+    image_size: PositiveInt = 96
+    patch_size: PositiveInt = 4
+    channels: tuple[PositiveInt, ...] = (48, 96, 128)
+    cells_per_scale: PositiveInt = 1
+
+    @property
+    def coarsest_size(self) -> int:
+        """Positions a side at the coarsest scale."""
+        return self.image_size // (self.patch_size * 2 ** (len(self.channels) - 1))
+
+    @model_validator(mode="after")
+    def _image_can_be_halved(self) -> Self:
+        factor = self.patch_size * 2 ** (len(self.channels) - 1)
+        if self.image_size % factor:
+            raise ValueError(f"image_size {self.image_size} is not divisible by {factor}")
+        return self
+
+
+def encoder(pyramid: Pyramid, in_channels: int, num_features: int) -> nn.Sequential:
+    """Return a network from planes (B, in_channels, H, W) to features (B, num_features)."""
+    dims, widths = pyramid.spatial_dims, pyramid.channels
+    layers: list[nn.Module] = [patches(dims, in_channels, widths[0], pyramid.patch_size)]
+    for index, width in enumerate(widths):
+        if index:
+            layers.append(Downsample(dims, widths[index - 1], width))
+        layers += [EncoderCell(dims, width) for _ in range(pyramid.cells_per_scale)]
+    return nn.Sequential(
+        *layers,
+        batch_norm(dims, widths[-1]),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(widths[-1] * pyramid.coarsest_size**dims, num_features),
+    )
+
+
+def decoder(pyramid: Pyramid, num_features: int, out_channels: int) -> nn.Sequential:
+    """Return the mirror of ``encoder``: features (B, num_features) to (B, out_channels, H, W)."""
+    dims, widths = pyramid.spatial_dims, pyramid.channels[::-1]
+    size = pyramid.coarsest_size
+    layers: list[nn.Module] = []
+    for index, width in enumerate(widths):
+        if index:
+            layers.append(Upsample(dims, widths[index - 1], width))
+        layers += [EncoderCell(dims, width) for _ in range(pyramid.cells_per_scale)]
+    return nn.Sequential(
+        nn.Linear(num_features, widths[0] * size**dims),
+        nn.Unflatten(1, (widths[0], *(size,) * dims)),
+        *layers,
+        batch_norm(dims, widths[-1]),
+        nn.SiLU(),
+        from_patches(dims, widths[-1], out_channels, pyramid.patch_size),
+    )
