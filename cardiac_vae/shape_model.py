@@ -22,7 +22,8 @@ class LossTerms:
     Attributes:
         reconstruction: (B,) negative log-likelihood of the mask, nats per case.
         regularization: (B, G), one column per latent group, top first: KL in nats for the
-            variational models, no column (G = 0) for those without a bound.
+            variational models, no column (G = 0) for those without a bound. Where the KL has no
+            closed form it is an unbiased estimate, and can be negative.
         log_ratio: (B,) log q(z | x) - log p(z) in nats of the z that was drawn: its mean is the KL,
             and -(reconstruction + log_ratio) is the logarithm of an importance weight. None
             where there is no density to take it of.

@@ -39,6 +39,15 @@ class DiagonalNormal:
         """Return the residual posterior of NVAE (Vahdat & Kautz 2020, sec. 3.2): this, moved."""
         return DiagonalNormal(self.mu + delta_mu, self.log_sigma + delta_log_sigma)
 
+    def precision_weighted(self, other: DiagonalNormal) -> DiagonalNormal:
+        """Return the normalized product of the two densities (Sonderby et al. 2016, eq. 18-19).
+
+        Precisions add up and the mean is weighed by them, in logarithms: nothing overflows.
+        """
+        log_precision = torch.logaddexp(-2 * self.log_sigma, -2 * other.log_sigma)
+        weight = torch.sigmoid(2 * (self.log_sigma - other.log_sigma))
+        return DiagonalNormal(torch.lerp(self.mu, other.mu, weight), -0.5 * log_precision)
+
     def kl(self, other: DiagonalNormal) -> Tensor:
         """KL(self || other) in nats per case, shape (B,)."""
         return self.kl_per_unit(other).flatten(start_dim=1).sum(dim=1)

@@ -74,6 +74,38 @@ def test_a_residual_posterior_multiplies_sigma_and_its_kl_does_not_see_the_prior
     torch.testing.assert_close(posterior.kl(prior), expected.sum(dim=1))
 
 
+def test_the_precision_weighted_normal_is_the_normalized_product_of_the_densities():
+    """Against the product on a grid, and Sonderby et al. 2016, eq. 18-19, as they are written."""
+    p, q = draw(6, 1), draw(6, 1)
+    grid = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
+    densities = [Normal(n.mu.double(), n.log_sigma.double().exp()) for n in (p, q)]
+    product = (densities[0].log_prob(grid) + densities[1].log_prob(grid)).softmax(dim=1) / 1e-3
+    combined = p.precision_weighted(q)
+    found = Normal(combined.mu.double(), combined.log_sigma.double().exp()).log_prob(grid).exp()
+    torch.testing.assert_close(found, product, atol=1e-5, rtol=0)
+
+    precisions = [(-2 * n.log_sigma).exp() for n in (p, q)]
+    total = precisions[0] + precisions[1]
+    torch.testing.assert_close(combined.log_sigma.exp(), total**-0.5)
+    mean = (p.mu * precisions[0] + q.mu * precisions[1]) / total
+    torch.testing.assert_close(combined.mu, mean)
+
+
+def test_precision_weighting_takes_either_first_and_any_scale():
+    p, q = draw(4, 3), draw(4, 3)
+    one, other = p.precision_weighted(q), q.precision_weighted(p)
+    torch.testing.assert_close(one.mu, other.mu)
+    torch.testing.assert_close(one.log_sigma, other.log_sigma)
+    for log_sigma, expected in ((60.0, p), (-60.0, DiagonalNormal(q.mu, p.mu * 0 - 60))):
+        extreme = DiagonalNormal(q.mu, torch.full_like(q.mu, log_sigma))
+        combined = p.precision_weighted(extreme)
+        torch.testing.assert_close(combined.mu, expected.mu)
+        torch.testing.assert_close(combined.log_sigma, expected.log_sigma)
+    twice = p.precision_weighted(p)
+    torch.testing.assert_close(twice.mu, p.mu)
+    torch.testing.assert_close(twice.log_sigma.exp(), p.log_sigma.exp() / 2**0.5)
+
+
 def test_the_standard_normal_has_mean_zero_and_sigma_one():
     standard = DiagonalNormal.standard_like(torch.full((2, 3), 7.0))
     assert not standard.mu.any()
