@@ -75,9 +75,12 @@ class ShapeModel(nn.Module, ABC):
 
     Attributes:
         has_prior: Whether the model can draw hearts of its own; without a prior ``sample`` raises.
+        condition_groups: The groups that a condition can name to the model, in the order of its
+            encoding; None for a model that looks at no condition.
     """
 
     has_prior: bool = True
+    condition_groups: tuple[str, ...] | None = None
 
     @abstractmethod
     def forward(

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cardiac_vae.data.conditions import Condition, encode_conditions
 from cardiac_vae.data.transforms import one_hot
 from cardiac_vae.models import available_models, build_model
 
 TINY = {
+    "cvae": {"image_size": 16, "channels": [8, 8], "latent_dim": 3},
     "vae": {"image_size": 16, "channels": [8, 8], "latent_dim": 3},
     "nvae": {
         "image_size": 16,
@@ -18,6 +20,16 @@ TINY = {
         "group_width": 4,
     },
 }
+
+CONDITION = encode_conditions(
+    [
+        Condition("HCM", "es", 0.5),
+        Condition("DCM", "ed", 0.0),
+        Condition(phase="ed", position=0.9),
+        Condition("NOR"),
+        Condition("RV", "es", 1.0),
+    ]
+)
 
 
 def perturbed(name, **changes):
@@ -105,7 +117,7 @@ def test_the_target_is_what_is_explained_and_does_not_reach_the_posterior(model,
 def test_every_parameter_learns(name, masks):
     model = perturbed(name)
     is_broken = torch.tensor([True, False, True, False, False])
-    model.loss(model(masks, is_broken=is_broken)[1]).backward()
+    model.loss(model(masks, is_broken=is_broken, condition=CONDITION)[1]).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     silent = [name for name, grad in gradients.items() if grad is None or not grad.any()]
     assert silent == []
@@ -121,7 +133,7 @@ def test_no_weight_stands_still_from_its_start(name, masks):
     optimizer = torch.optim.Adamax(model.parameters(), lr=2e-3)
     for _ in range(4):
         optimizer.zero_grad()
-        model.loss(model(masks)[1]).backward()
+        model.loss(model(masks, condition=CONDITION)[1]).backward()
         optimizer.step()
     still = [name for name, value in model.named_parameters() if torch.equal(value, before[name])]
     assert still == []
@@ -221,6 +233,21 @@ def test_the_flag_marks_single_cases(model, masks):
     assert ((marked - plain)[flag].abs().amax(dim=(1, 2, 3)) > 1e-6).all()
 
 
+def test_a_condition_says_something_to_the_models_that_look_at_it_and_to_no_other(model, masks):
+    looks = model.condition_groups is not None
+    told, untold = (model.reconstruct(masks, condition=c) for c in (CONDITION, None))
+    assert torch.equal(told, untold) != looks
+    assert torch.equal(model.reconstruct(masks, condition=0 * CONDITION), untold)
+    drawn = []
+    for condition in (CONDITION, None, 0 * CONDITION):
+        torch.manual_seed(0)
+        terms = model(masks, condition=condition)[1]
+        drawn.append((terms.negative_elbo, model.sample(5, condition=condition)))
+    for told, untold, told_nothing in zip(*drawn, strict=True):
+        assert torch.equal(told, untold) != looks
+        assert torch.equal(told_nothing, untold)
+
+
 def test_the_input_is_not_changed(model, masks):
     before = masks.clone()
     model(masks, is_broken=torch.ones(5, dtype=torch.bool))
@@ -244,7 +271,9 @@ def test_three_dimensions_are_a_setting(name):
 
 
 def test_what_cannot_be_built_is_said_in_one_line():
-    with pytest.raises(ValueError, match=r"unknown model 'gan'; available: \['nvae', 'vae'\]"):
+    with pytest.raises(
+        ValueError, match=r"unknown model 'gan'; available: \['cvae', 'nvae', 'vae'\]"
+    ):
         build_model("gan", {})
 
 
