@@ -83,10 +83,13 @@ class ShapeModel(nn.Module, ABC):
         has_prior: Whether the model can draw hearts of its own; without a prior ``sample`` raises.
         num_train_cases: Cases that the model is fitted to, set by who fits it, for estimates over
             the whole data set; 0 where that is not known.
+        condition_groups: The groups that a condition can name to the model, in the order of its
+            encoding; None for a model that looks at no condition.
     """
 
     has_prior: bool = True
     num_train_cases: int = 0
+    condition_groups: tuple[str, ...] | None = None
 
     @abstractmethod
     def forward(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cardiac_vae.anatomy.criteria import is_valid
 from cardiac_vae.config import StrictConfig
+from cardiac_vae.data.conditions import Condition, encode_conditions, slice_conditions
 from cardiac_vae.data.prepared import PreparedCase
 from cardiac_vae.evaluation.intervals import interval
 from cardiac_vae.labels import HEART, NUM_CLASSES
@@ -45,12 +46,14 @@ class HeldOutSlices:
         case_ids: The volume of each slice, in stack order within a volume.
         patient_ids: The patient of each slice.
         pixel_mm: Pixel size along (row, column).
+        conditions: What is known of each slice; none at all says that nothing is.
     """
 
     masks: np.ndarray
     case_ids: Sequence[str]
     patient_ids: Sequence[str]
     pixel_mm: tuple[float, float]
+    conditions: Sequence[Condition] = ()
 
     def __post_init__(self) -> None:
         lengths = (len(self.masks), len(self.case_ids), len(self.patient_ids))
@@ -58,6 +61,11 @@ class HeldOutSlices:
             raise ValueError(
                 "expected masks (N, H, W) with N case and patient ids, got masks "
                 f"{self.masks.shape}, {lengths[1]} cases and {lengths[2]} patients"
+            )
+        if len(self.conditions) not in (0, len(self.masks)):
+            raise ValueError(
+                f"expected a condition for each of {len(self.masks)} slices or none at all, got "
+                f"{len(self.conditions)}"
             )
         if not self.masks.any():
             raise ValueError(
@@ -73,7 +81,16 @@ class HeldOutSlices:
             case_ids=[self.case_ids[index] for index in kept],
             patient_ids=[self.patient_ids[index] for index in kept],
             pixel_mm=self.pixel_mm,
+            conditions=[self.conditions[index] for index in kept] if self.conditions else (),
         )
+
+    def condition_for(self, model: ShapeModel) -> Tensor | None:
+        """Return the conditions (N, K) as a model reads them; None if it does not look at them."""
+        groups = model.condition_groups
+        if groups is None or not self.conditions:
+            return None
+        known = [condition.within(groups) for condition in self.conditions]
+        return encode_conditions(known, groups).to(next(model.parameters()).device)
 
 
 def held_out_slices(cases: Sequence[PreparedCase]) -> HeldOutSlices:
@@ -91,6 +108,11 @@ def held_out_slices(cases: Sequence[PreparedCase]) -> HeldOutSlices:
         case_ids=np.repeat([case.case_id for case in cases], lengths).tolist(),
         patient_ids=np.repeat([case.patient_id for case in cases], lengths).tolist(),
         pixel_mm=cases[0].grid.pixel_mm,
+        conditions=[
+            condition
+            for case, mask in zip(cases, masks, strict=True)
+            for condition in slice_conditions(case.group, case.phase, mask)
+        ],
     )
 
 
@@ -111,15 +133,20 @@ def score_reconstruction(
     - ``samples``: per temperature ``temperature``, ``num_samples``, ``valid_share``; none of a
       model without a prior.
 
+    A model that looks at conditions is told those of the slices, and its bound is then one of
+    log p(x | c). What it draws by itself has the conditions of slices drawn from the same ones, so
+    that its samples are the mix of groups, phases and positions that other priors have to learn.
+
     Random numbers are drawn from ``config.seed``; the caller's generator is left as it was.
     """
     config = config or ReconstructionConfig()
     drawn = slices.without_empty()
+    condition = drawn.condition_for(model)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        predicted, means, costs, kl = _run(model, drawn.masks, config)
+        predicted, means, costs, kl = _run(model, drawn.masks, condition, config)
         samples = [
-            _score_samples(model, temperature, slices.pixel_mm, config)
+            _score_samples(model, temperature, condition, slices.pixel_mm, config)
             for temperature in (config.temperatures if model.has_prior else ())
         ]
     rate = kl.sum(axis=1)
@@ -155,26 +182,31 @@ def is_valid_heart(mask: np.ndarray, pixel_mm: tuple[float, float]) -> bool:
 
 
 def _run(
-    model: ShapeModel, masks: np.ndarray, config: ReconstructionConfig
+    model: ShapeModel, masks: np.ndarray, condition: Tensor | None, config: ReconstructionConfig
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray]:
     """Return decoded masks (N, H, W), group means (N, Z), -log p(x|z) (N,) and KL (N, G)."""
     predicted, means, costs, kl = [], [], [], []
-    for batch in _one_hot_batches(model, masks, config.batch_size):
-        latents = model.encode(batch)
-        predicted.append(model.decode(latents).argmax(dim=1).cpu().numpy().astype(np.uint8))
+    for start, batch in _one_hot_batches(model, masks, config.batch_size):
+        known = None if condition is None else condition[start : start + len(batch)]
+        latents = model.encode(batch, condition=known)
+        decoded = model.decode(latents, condition=known)
+        predicted.append(decoded.argmax(dim=1).cpu().numpy().astype(np.uint8))
         means.append([_array(group.flatten(start_dim=1)) for group in latents])
-        terms = [model(batch)[1] for _ in range(config.bound_draws)]
+        terms = [model(batch, condition=known)[1] for _ in range(config.bound_draws)]
         costs.append(np.mean([_array(draw.reconstruction) for draw in terms], axis=0))
         kl.append(np.mean([_array(draw.regularization) for draw in terms], axis=0))
     groups = [np.concatenate(parts) for parts in zip(*means, strict=True)]
     return np.concatenate(predicted), groups, np.concatenate(costs), np.concatenate(kl)
 
 
-def _one_hot_batches(model: ShapeModel, masks: np.ndarray, size: int) -> Iterator[Tensor]:
+def _one_hot_batches(
+    model: ShapeModel, masks: np.ndarray, size: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield where a batch starts, and its one-hot masks (B, C, H, W)."""
     device = next(model.parameters()).device
     for start in range(0, len(masks), size):
         batch = torch.from_numpy(masks[start : start + size].astype(np.int64)).to(device)
-        yield F.one_hot(batch, NUM_CLASSES).permute(0, 3, 1, 2).float()
+        yield start, F.one_hot(batch, NUM_CLASSES).permute(0, 3, 1, 2).float()
 
 
 def _array(values: Tensor) -> np.ndarray:
@@ -184,19 +216,26 @@ def _array(values: Tensor) -> np.ndarray:
 def _score_samples(
     model: ShapeModel,
     temperature: float,
+    condition: Tensor | None,
     pixel_mm: tuple[float, float],
     config: ReconstructionConfig,
 ) -> dict[str, Any]:
     verdicts: list[float] = []
     while len(verdicts) < config.num_samples:
         size = min(config.batch_size, config.num_samples - len(verdicts))
-        masks = model.sample(size, temperature).argmax(dim=1).cpu().numpy().astype(np.uint8)
+        drawn = model.sample(size, temperature, some_conditions(condition, size))
+        masks = drawn.argmax(dim=1).cpu().numpy().astype(np.uint8)
         verdicts += [float(is_valid_heart(mask, pixel_mm)) for mask in masks]
     return {
         "temperature": temperature,
         "num_samples": len(verdicts),
         "valid_share": float(np.mean(verdicts)),
     }
+
+
+def some_conditions(condition: Tensor | None, number: int) -> Tensor | None:
+    """Return rows of (N, K) drawn with replacement, (number, K); of None none."""
+    return None if condition is None else condition[torch.randint(len(condition), (number,))]
 
 
 def _validity(masks: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:

@@ -175,14 +175,53 @@ def prior_samples(
         )
         panels = block.subplots(-(-len(masks) // num_columns), num_columns, squeeze=False).ravel()
         for axes, mask, is_valid in zip(panels, masks, validity[temperature], strict=False):
-            axes.imshow(colored(mask), interpolation="nearest")
-            hide_axes(axes)
-            axes.set_frame_on(not is_valid)
-            for spine in axes.spines.values():
-                spine.set(visible=True, color=WORSE, linewidth=1.3)
+            _drawn_heart(axes, mask, is_valid)
         for axes in panels[len(masks) :]:
             axes.set_visible(False)
-    framed = Line2D(
+    add_legend(figure, structure_lines([_frame_entry()]))
+    return figure
+
+
+@styled
+def hearts_on_demand(
+    hearts: Mapping[str, np.ndarray],
+    validity: Mapping[str, Sequence[bool]],
+    columns: Mapping[str, Sequence[str]],
+) -> Figure:
+    """Draw what a model makes of conditions: a line (N, H, W) per group, a column per the rest.
+
+    ``columns`` are named in blocks (phase -> positions) of N names in all; what breaks a criterion
+    is framed.
+    """
+    figure = Figure(figsize=(9.6, 0.9 * len(hearts) + 0.7))
+    blocks = figure.subfigures(1, len(columns), squeeze=False, wspace=0.02).ravel()
+    start = 0
+    for block, (title, names) in zip(blocks, columns.items(), strict=True):
+        block.suptitle(title, fontsize=8.5, fontweight="bold")
+        grid = block.subplots(len(hearts), len(names), squeeze=False)
+        for panels, (group, masks) in zip(grid, hearts.items(), strict=True):
+            for offset, axes in enumerate(panels):
+                _drawn_heart(axes, masks[start + offset], validity[group][start + offset])
+            if start == 0:
+                panels[0].set_ylabel(group, fontsize=8.5)
+        for axes, name in zip(grid[0], names, strict=True):
+            axes.set_title(name, fontsize=8, fontweight="normal", loc="center")
+        start += len(names)
+    add_legend(figure, structure_lines([_frame_entry()]))
+    return figure
+
+
+def _drawn_heart(axes: Axes, mask: np.ndarray, is_valid: bool) -> None:
+    """Show a mask (H, W), in a frame if it breaks a criterion."""
+    axes.imshow(colored(mask), interpolation="nearest")
+    hide_axes(axes)
+    axes.set_frame_on(not is_valid)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=WORSE, linewidth=1.3)
+
+
+def _frame_entry() -> Line2D:
+    return Line2D(
         [],
         [],
         marker="s",
@@ -192,5 +231,3 @@ def prior_samples(
         color=WORSE,
         label="breaks a criterion",
     )
-    add_legend(figure, structure_lines([framed]))
-    return figure

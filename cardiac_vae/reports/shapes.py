@@ -8,8 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cardiac_vae.evaluation.reconstruction import HeldOutSlices, is_valid_heart
-from cardiac_vae.labels import NUM_CLASSES
+from cardiac_vae.data.conditions import Condition, encode_conditions
+from cardiac_vae.evaluation.reconstruction import (
+    HeldOutSlices,
+    is_valid_heart,
+    some_conditions,
+)
+from cardiac_vae.labels import NUM_CLASSES, Phase
 from cardiac_vae.reports import figures, pictures, shape_scores
 from cardiac_vae.reports.html import Section, figure, heading, paragraph
 from cardiac_vae.reports.inputs import RecipeResults, Study
@@ -18,6 +23,7 @@ from cardiac_vae.shape_model import ShapeModel
 
 _NUM_RECONSTRUCTIONS = 10
 _NUM_SAMPLES = 24
+_POSITIONS = {"base": 0.0, "1/4": 0.25, "middle": 0.5, "3/4": 0.75, "apex": 1.0}
 
 
 def shape_models(
@@ -91,27 +97,36 @@ def _valid_share(drawn: Mapping[str, Any] | None) -> str:
 
 @torch.no_grad()
 def _pictures(name: str, model: ShapeModel, slices: HeldOutSlices) -> list[str]:
-    drawn = slices.without_empty().masks
-    chosen = np.linspace(0, len(drawn) - 1, min(_NUM_RECONSTRUCTIONS, len(drawn))).round()
-    masks = drawn[chosen.astype(int)]
+    shown = slices.without_empty()
+    condition = shown.condition_for(model)
+    num_shown = min(_NUM_RECONSTRUCTIONS, len(shown.masks))
+    chosen = np.linspace(0, len(shown.masks) - 1, num_shown).round().astype(int)
+    masks = shown.masks[chosen]
     device = next(model.parameters()).device
     one_hot = F.one_hot(torch.from_numpy(masks.astype(np.int64)), NUM_CLASSES).permute(0, 3, 1, 2)
-    decoded = _decided(model.reconstruct(one_hot.float().to(device)))
-    shown = [
-        figure(
-            pictures.reconstructions(masks, decoded),
-            f"Reconstructions of held-out slices, {name}",
-            f"{len(masks)} expert slices evenly spaced over the test patients, what the model "
-            "decodes from their posterior mean, and in color the pixels that differ.",
-        )
-    ]
-    return [*shown, _samples(name, model, slices.pixel_mm)] if model.has_prior else shown
+    known = None if condition is None else condition[torch.from_numpy(chosen)]
+    decoded = _decided(model.reconstruct(one_hot.float().to(device), condition=known))
+    found = figure(
+        pictures.reconstructions(masks, decoded),
+        f"Reconstructions of held-out slices, {name}",
+        f"{len(masks)} expert slices evenly spaced over the test patients, what the model "
+        "decodes from their posterior mean, and in color the pixels that differ.",
+    )
+    if not model.has_prior:
+        return [found]
+    drawn = _samples(name, model, condition, slices.pixel_mm)
+    return [found, drawn, *_on_demand(name, model, slices.pixel_mm)]
 
 
-def _samples(name: str, model: ShapeModel, pixel_mm: tuple[float, float]) -> str:
+def _samples(
+    name: str, model: ShapeModel, condition: Tensor | None, pixel_mm: tuple[float, float]
+) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        samples = {t: _decided(model.sample(_NUM_SAMPLES, t)) for t in (1.0, 0.6)}
+        samples = {
+            t: _decided(model.sample(_NUM_SAMPLES, t, some_conditions(condition, _NUM_SAMPLES)))
+            for t in (1.0, 0.6)
+        }
     validity = {
         temperature: [is_valid_heart(mask, pixel_mm) for mask in masks]
         for temperature, masks in samples.items()
@@ -122,6 +137,32 @@ def _samples(name: str, model: ShapeModel, pixel_mm: tuple[float, float]) -> str
         f"{_NUM_SAMPLES} samples of the prior per temperature, the first ones drawn. Framed: "
         "breaks an anatomical criterion, or is empty.",
     )
+
+
+def _on_demand(name: str, model: ShapeModel, pixel_mm: tuple[float, float]) -> list[str]:
+    """Return the figure of a model that looks at conditions; nothing for any other."""
+    groups = model.condition_groups
+    if groups is None:
+        return []
+    hearts = {}
+    for group in ("", *groups):
+        wanted = [Condition(group, p, t) for p in Phase for t in _POSITIONS.values()]
+        condition = encode_conditions(wanted, groups)
+        hearts[group or "any"] = _decided(model.sample(len(wanted), 0.0, condition))
+    validity = {
+        group: [is_valid_heart(mask, pixel_mm) for mask in masks] for group, masks in hearts.items()
+    }
+    columns = {f"end-{word}": list(_POSITIONS) for word in ("diastole", "systole")}
+    return [
+        figure(
+            pictures.hearts_on_demand(hearts, validity, columns),
+            f"Hearts on demand, {name}",
+            "What the model decodes from the mean of its prior, given group, phase and position; "
+            "in the first line the group is not given. Framed: breaks an anatomical criterion, or "
+            "is empty. In the table this model is told the true condition of every slice, so its "
+            "bound is one of log p(x | c); its samples have the conditions of held-out slices.",
+        )
+    ]
 
 
 def _decided(probabilities: Tensor) -> np.ndarray:

@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from cardiac_vae.anchors import valid_shapes, write_anchors
 from cardiac_vae.checkpoint import save_model
 from cardiac_vae.config import StrictConfig, read_yaml
+from cardiac_vae.data.conditions import Condition, encode_conditions, slice_conditions
 from cardiac_vae.data.prepared import PreparedCase, read_prepared
 from cardiac_vae.models import build_model
-from cardiac_vae.shape_model import ClosedFormModel
+from cardiac_vae.shape_model import ClosedFormModel, ShapeModel
 from cardiac_vae.training.batches import Batch, StepBatches
 from cardiac_vae.training.fit import FitConfig, fit, fit_at_once
 from cardiac_vae.training.module import ObjectiveConfig, ShapeModule
@@ -55,17 +56,18 @@ def train_shape_model(
         How the fit went, with the numbers of slices, parameters and latent scalars.
     """
     train, validation = (read_prepared(prepared, split) for split in ("train", "validation"))
-    masks = slices_of(train)
     torch.manual_seed(config.seed)
     model = build_model(recipe.module, recipe.settings)
+    slices = _batch_for(model, train)
+    masks = slices["mask"]
     model.num_train_cases = len(masks)
-    chunks = DataLoader(_Chunks(torch.split(slices_of(validation), 128)), batch_size=None)
     module = ShapeModule(model, objective, config)
-    module.subject = f"{recipe!r} {objective!r} {sha256(masks.numpy().tobytes()).hexdigest()}"
+    module.subject = f"{recipe!r} {objective!r} {_digest(slices)}"
+    chunks = DataLoader(_Chunks(_batch_for(model, validation)), batch_size=None)
     if isinstance(model, ClosedFormModel):
         result = fit_at_once(module, partial(model.fit_masks, masks), chunks, config, logger)
     else:
-        batches = StepBatches({"mask": masks}, config.batch_size, config.steps, config.seed)
+        batches = StepBatches(slices, config.batch_size, config.steps, config.seed)
         result = fit(module, batches, chunks, config, folder, logger)
     pixel_mm = train[0].grid.pixel_mm
     save_model(folder, recipe.module, recipe.settings, model, pixel_mm[0])
@@ -87,14 +89,41 @@ def slices_of(cases: Sequence[PreparedCase]) -> Tensor:
     return torch.from_numpy(masks[masks.any(axis=(1, 2))])
 
 
+def conditions_of(cases: Sequence[PreparedCase]) -> list[Condition]:
+    """Return what is known of each slice that ``slices_of`` returns, in its order."""
+    conditions = []
+    for case in cases:
+        mask = case.load().mask
+        known = slice_conditions(case.group, case.phase, mask)
+        conditions += [known[index] for index in np.flatnonzero(mask.any(axis=(1, 2)))]
+    return conditions
+
+
+def _batch_for(model: ShapeModel, cases: Sequence[PreparedCase]) -> Batch:
+    """Return the slices of some cases, with their conditions for a model that looks at them.
+
+    A group that the model does not know is no reason to leave a case out: it has none, then.
+    """
+    slices = {"mask": slices_of(cases)}
+    groups = model.condition_groups
+    if groups is not None:
+        known = [condition.within(groups) for condition in conditions_of(cases)]
+        slices["condition"] = encode_conditions(known, groups)
+    return slices
+
+
+def _digest(slices: Batch) -> str:
+    return sha256(b"".join(tensor.numpy().tobytes() for tensor in slices.values())).hexdigest()
+
+
 class _Chunks(Dataset[Batch]):
     """The validation slices in the order they come, a batch at a time."""
 
-    def __init__(self, chunks: Sequence[Tensor]) -> None:
-        self.chunks = chunks
+    def __init__(self, slices: Batch, size: int = 128) -> None:
+        self.chunks = {name: tensor.split(size) for name, tensor in slices.items()}
 
     def __len__(self) -> int:
-        return len(self.chunks)
+        return len(self.chunks["mask"])
 
     def __getitem__(self, index: int) -> Batch:
-        return {"mask": self.chunks[index]}
+        return {name: parts[index] for name, parts in self.chunks.items()}

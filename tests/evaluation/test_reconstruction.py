@@ -1,6 +1,7 @@
 """A model with known answers: it sees one number of a slice, and says what it is told to say."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cardiac_vae.data.conditions import Condition, encode_conditions
 from cardiac_vae.evaluation.reconstruction import (
     HeldOutSlices,
     ReconstructionConfig,
@@ -37,18 +39,29 @@ class Known(ShapeModel):
         self.forgetful = forgetful
         self.anywhere = nn.Parameter(torch.zeros(1))
 
-    def encode(self, mask: Tensor, is_broken: Tensor | None = None) -> list[Tensor]:
+    def encode(
+        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+    ) -> list[Tensor]:
         shift = mask[:, Structure.LV].amax(dim=1).argmax(dim=1).float() - 14
         return [torch.stack([shift, torch.zeros_like(shift)], dim=1), torch.ones(len(mask), 3)]
 
-    def decode(self, latents: Sequence[Tensor], temperature: float = 0.0) -> Tensor:
+    def decode(
+        self,
+        latents: Sequence[Tensor],
+        temperature: float = 0.0,
+        condition: Tensor | None = None,
+    ) -> Tensor:
         masks = np.stack([heart(int(shift)) for shift in latents[0][:, 0]])
         if self.forgetful:
             masks[masks == Structure.RV] = 0
         return F.one_hot(torch.from_numpy(masks).long(), 4).permute(0, 3, 1, 2).float()
 
     def forward(
-        self, mask: Tensor, target: Tensor | None = None, is_broken: Tensor | None = None
+        self,
+        mask: Tensor,
+        target: Tensor | None = None,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, LossTerms]:
         noise = torch.randn(len(mask))
         kl = torch.stack([torch.full((len(mask),), 3.0), torch.full((len(mask),), 4.0)], dim=1)
@@ -57,7 +70,9 @@ class Known(ShapeModel):
     def loss(self, terms: LossTerms, warmup: float = 1.0) -> Tensor:
         return terms.negative_elbo.mean()
 
-    def sample(self, num_samples: int, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
+    ) -> Tensor:
         # At temperature 1 every other sample is no heart at all.
         masks = np.stack([heart(index % 3) for index in range(num_samples)])
         if temperature == 1:
@@ -141,7 +156,12 @@ def test_a_lost_structure_lowers_the_mean(slices: HeldOutSlices) -> None:
 
 def test_an_empty_reconstruction_is_not_valid(slices: HeldOutSlices) -> None:
     class Blank(Known):
-        def decode(self, latents: Sequence[Tensor], temperature: float = 0.0) -> Tensor:
+        def decode(
+            self,
+            latents: Sequence[Tensor],
+            temperature: float = 0.0,
+            condition: Tensor | None = None,
+        ) -> Tensor:
             return super().decode(latents) * torch.tensor([1.0, 0, 0, 0])[:, None, None]
 
     metrics = score_reconstruction(Blank(), slices, CONFIG)["metrics"]
@@ -164,6 +184,81 @@ def test_the_same_seed_gives_the_same_scores_and_leaves_the_generator(
     first = score_reconstruction(Known(), slices, CONFIG)
     torch.testing.assert_close(torch.randn(2), expected)
     assert score_reconstruction(Known(), slices, CONFIG) == first
+
+
+class Told(Known):
+    """Looks at conditions, and remembers those it was told."""
+
+    condition_groups = ("HCM", "NOR")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[str, list[Tensor]] = {}
+
+    def remember(self, occasion: str, condition: Tensor | None) -> None:
+        assert condition is not None
+        self.told.setdefault(occasion, []).append(condition)
+
+    def encode(
+        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+    ) -> list[Tensor]:
+        self.remember("encode", condition)
+        return super().encode(mask)
+
+    def decode(
+        self,
+        latents: Sequence[Tensor],
+        temperature: float = 0.0,
+        condition: Tensor | None = None,
+    ) -> Tensor:
+        self.remember("decode", condition)
+        return super().decode(latents)
+
+    def forward(
+        self,
+        mask: Tensor,
+        target: Tensor | None = None,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+    ) -> tuple[Tensor, LossTerms]:
+        self.remember("forward", condition)
+        return mask, LossTerms(torch.ones(len(mask)), torch.ones(len(mask), 2))
+
+    def sample(
+        self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
+    ) -> Tensor:
+        self.remember("sample", condition)
+        return super().sample(num_samples, temperature)
+
+
+CONDITIONS = [
+    Condition("HCM", "ed", 0.0),
+    Condition("HCM", "ed", 1.0),
+    Condition("NOR", "ed", 0.5),
+    Condition("another", "es", 0.5),
+    Condition("NOR", "es"),  # of the empty slice
+]
+
+
+def test_a_model_is_told_the_condition_of_each_slice(slices: HeldOutSlices) -> None:
+    model = Told()
+    score_reconstruction(model, replace(slices, conditions=CONDITIONS), CONFIG)
+    known = encode_conditions([*CONDITIONS[:3], Condition("", "es", 0.5)], model.condition_groups)
+    for occasion in ("encode", "decode", "forward"):
+        assert torch.equal(torch.cat(model.told[occasion]), known)
+    # Two temperatures of ten samples each, the conditions of slices that show a heart.
+    drawn = torch.cat(model.told["sample"])
+    assert [len(part) for part in model.told["sample"]] == [4, 4, 2, 4, 4, 2]
+    assert {tuple(row) for row in drawn.tolist()} == {tuple(row) for row in known.tolist()}
+
+
+def test_other_models_draw_the_same_numbers_whether_conditions_are_known_or_not(
+    slices: HeldOutSlices,
+) -> None:
+    told = score_reconstruction(Known(), replace(slices, conditions=CONDITIONS), CONFIG)
+    assert told == score_reconstruction(Known(), slices, CONFIG)
+    with pytest.raises(ValueError, match="a condition for each of 5 slices or none at all, got 4"):
+        replace(slices, conditions=CONDITIONS[:4])
 
 
 def test_slices_without_a_heart_or_an_owner_are_refused(slices: HeldOutSlices) -> None:

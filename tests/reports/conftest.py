@@ -36,22 +36,35 @@ class Copying(ShapeModel):
         super().__init__()
         self.anywhere = nn.Parameter(torch.zeros(1))
 
-    def encode(self, mask: Tensor, is_broken: Tensor | None = None) -> list[Tensor]:
+    def encode(
+        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+    ) -> list[Tensor]:
         self.seen = mask
         return [mask.mean(dim=(2, 3))]
 
-    def decode(self, latents: Sequence[Tensor], temperature: float = 0.0) -> Tensor:
+    def decode(
+        self,
+        latents: Sequence[Tensor],
+        temperature: float = 0.0,
+        condition: Tensor | None = None,
+    ) -> Tensor:
         return 10 * self.seen
 
     def forward(
-        self, mask: Tensor, target: Tensor | None = None, is_broken: Tensor | None = None
+        self,
+        mask: Tensor,
+        target: Tensor | None = None,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, LossTerms]:
         return 10 * mask, LossTerms(mask.sum(dim=(1, 2, 3)), torch.ones(len(mask), 2))
 
     def loss(self, terms: LossTerms, warmup: float = 1.0) -> Tensor:
         return terms.negative_elbo.mean()
 
-    def sample(self, num_samples: int, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
+    ) -> Tensor:
         return self.seen[:1].expand(num_samples, -1, -1, -1)
 
     @property

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from cardiac_vae.data.preparation import PreparationConfig
+from cardiac_vae.data.prepared import read_prepared
+from cardiac_vae.evaluation.reconstruction import held_out_slices
+from cardiac_vae.models import build_model
+from cardiac_vae.reports.inputs import read_study
 from cardiac_vae.reports.page import build_report
+from cardiac_vae.reports.shapes import shape_models
 from cardiac_vae.shape_model import ShapeModel
 
 DATA_URI = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
@@ -68,6 +73,19 @@ def test_the_numbers_are_those_of_the_study(page: str) -> None:
     assert "slabs &amp; more" in page
     assert "0123abc" in page
     assert "1 train, 1 validation, 2 test" in page
+
+
+def test_a_model_that_looks_at_conditions_shows_hearts_on_demand(
+    study: Path, preparation: PreparationConfig, page: str
+) -> None:
+    model = build_model("cvae", {"image_size": 64, "channels": [4, 4], "latent_dim": 2}).eval()
+    slices = held_out_slices(read_prepared(study / "data" / "prepared", "test"))
+    recipes = read_study(study, preparation).recipes
+    shown = "".join(shape_models(recipes, {"copy": model}, slices).parts)
+    # KL, decoded, samples, and what no other model shows.
+    assert len(DATA_URI.findall(shown)) == 4
+    assert "Hearts on demand, copy" in shown
+    assert "Hearts on demand" not in page
 
 
 def test_a_study_without_evaluation_says_what_to_run(

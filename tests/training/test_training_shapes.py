@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from cardiac_vae.anatomy.criteria import is_valid
 from cardiac_vae.anchors import read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
+from cardiac_vae.data.conditions import Condition, encode_conditions
 from cardiac_vae.data.preparation import PreparationConfig, prepare_dataset
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.transforms import one_hot
@@ -15,7 +17,12 @@ from cardiac_vae.models import build_model
 from cardiac_vae.training import shapes
 from cardiac_vae.training.fit import fit
 from cardiac_vae.training.module import ObjectiveConfig, ShapeModule
-from cardiac_vae.training.shapes import Recipe, slices_of, train_shape_model
+from cardiac_vae.training.shapes import (
+    Recipe,
+    conditions_of,
+    slices_of,
+    train_shape_model,
+)
 
 RECIPE = Recipe(
     module="vae", settings={"image_size": 32, "channels": [4, 8], "latent_dim": 2, "beta": 2}
@@ -123,6 +130,48 @@ def test_a_model_in_closed_form_is_solved_for_and_validated_as_any(
     direct.fit_masks(slices_of(read_prepared(prepared, "train")))
     expected = direct.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
+
+
+def test_conditions_are_those_of_the_slices_that_show_a_heart(prepared):
+    cases = [replace(case, group="HCM") for case in read_prepared(prepared, "train")]
+    # The first of three slices is empty. Of the others the last holds more: it is the base.
+    expected = [Condition("HCM", "ed", 1.0), Condition("HCM", "ed", 0.0)]
+    assert conditions_of(cases) == expected * len(cases)
+    assert len(conditions_of(cases)) == len(slices_of(cases))
+
+
+@pytest.mark.parametrize("groups", [["HCM"], ["XYZ"], None])
+def test_only_a_model_that_looks_at_conditions_is_given_them(
+    prepared, fit_config, tmp_path, monkeypatch, groups
+):
+    """And a group that it does not know counts as none."""
+    (prepared.parent / "raw" / "groups.csv").write_text(
+        "patient_id,group\n" + "".join(f"case{number},HCM\n" for number in range(10))
+    )
+    config = PreparationConfig(reader="nifti_folder", size=32)
+    prepare_dataset(prepared.parent / "raw", prepared, config)
+    given = []
+
+    def watched(module, train, validation, *rest):
+        given.append((train.tensors, list(validation)))
+        return fit(module, train, validation, *rest)
+
+    monkeypatch.setattr("cardiac_vae.training.shapes.fit", watched)
+    settings = RECIPE.settings | ({} if groups is None else {"groups": groups})
+    recipe = Recipe(module="vae" if groups is None else "cvae", settings=settings)
+    train_shape_model(prepared, tmp_path / "m", recipe, ObjectiveConfig(), fit_config(steps=2))
+    [(train, validation)] = given
+    splits = (("train", [train]), ("validation", validation))
+    for split, batches in splits:
+        cases = read_prepared(prepared, split)
+        assert torch.equal(torch.cat([b["mask"] for b in batches]), slices_of(cases))
+        if groups is None:
+            assert all(set(batch) == {"mask"} for batch in batches)
+            continue
+        known = [condition.within(groups) for condition in conditions_of(cases)]
+        assert {condition.group for condition in known} == {"HCM" if groups == ["HCM"] else ""}
+        condition = torch.cat([batch["condition"] for batch in batches])
+        assert torch.equal(condition, encode_conditions(known, groups))
 
 
 def test_a_recipe_is_a_model_and_its_settings(tmp_path):
