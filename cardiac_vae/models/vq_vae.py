@@ -22,6 +22,7 @@ from cardiac_vae.layers.autoregressive import AutoregressivePrior, PriorConfig
 from cardiac_vae.layers.blocks import (
     BATCH_NORM_MOMENTUM,
     BATCH_NORMS,
+    CONVOLUTIONS,
     Downsample,
     EncoderCell,
     Upsample,
@@ -102,7 +103,7 @@ class Model(ShapeModel):
             *down,
             batch_norm(dims, widths[-1]),
             nn.SiLU(),
-            convolution(dims, widths[-1], config.code_channels, kernel=1),
+            CONVOLUTIONS[dims](widths[-1], config.code_channels, 1, bias=False),
             BATCH_NORMS[dims](config.code_channels, momentum=BATCH_NORM_MOMENTUM, affine=False),
         )
         self.quantizer = Quantizer(config.quantizer)
