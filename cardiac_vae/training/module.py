@@ -66,7 +66,8 @@ class ShapeModule(FittedModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch of label maps (B, H, W)."""
         terms, is_broken = self._explain(batch)
-        loss = self._loss(terms, is_broken)
+        share = int(is_broken.sum()) / len(is_broken)
+        loss = self._loss(terms, is_broken, share, self.warmup(), self.progress())
         self.log("train/loss", loss, prog_bar=True)
         self._log_terms("train", terms, is_broken)
         return loss
@@ -85,14 +86,16 @@ class ShapeModule(FittedModule):
         """Pass a training batch through the model."""
         self._explain(batch)
 
-    def _loss(self, terms: LossTerms, is_broken: Tensor) -> Tensor:
-        """Return the loss per case of the batch, broken cases at their own weight."""
-        parts = ((~is_broken, 1.0), (is_broken, self.objective.broken_weight))
+    def _loss(
+        self, terms: LossTerms, is_broken: Tensor, share: float, warmup: float, progress: float
+    ) -> Tensor:
+        """Return the loss per case, if a share of them is broken and those have their own weight.
+
+        Whole and broken cases each stand for all of their kind, however many there are.
+        """
+        parts = ((~is_broken, 1 - share), (is_broken, share * self.objective.broken_weight))
         weighted = [
-            weight
-            * chosen.sum()
-            / len(chosen)
-            * self.model.loss(terms.of(chosen), self.warmup(), self.progress())
+            weight * self.model.loss(terms.of(chosen), warmup, progress)
             for chosen, weight in parts
             if bool(chosen.any())
         ]
@@ -101,7 +104,8 @@ class ShapeModule(FittedModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Log the bounds of whole masks and of the same masks seen broken.
 
-        What is monitored is their weighted sum; without a bound, that of the reconstructions.
+        What is monitored is the loss as it is at the end of a fit: the weights that are kept are
+        those that meet best what the model is fitted to.
         """
         whole = one_hot(batch["mask"])
         seen = torch.cat([break_masks(whole, self.objective.corruption), whole])
@@ -114,9 +118,8 @@ class ShapeModule(FittedModule):
             None if condition is None else torch.cat([condition, condition]),
         )
         self._log_terms("validation", terms, is_broken)
-        share = self.objective.broken_share
-        weight = torch.where(is_broken, self.objective.broken_weight * share, 1 - share)
-        self.log(MONITORED, 2 * (weight * terms.negative_elbo).mean(), batch_size=len(whole))
+        loss = self._loss(terms, is_broken, self.objective.broken_share, 1.0, 1.0)
+        self.log(MONITORED, loss, batch_size=len(whole))
         decided = logits.argmax(dim=1)[len(whole) :]
         self.log(
             "validation/pixel_accuracy",

@@ -115,6 +115,23 @@ def test_the_parts_of_a_models_own_loss_are_logged(hearts, fit_config, tmp_path)
         assert metrics[f"{name}/broken/total_correlation"] == 0
 
 
+def test_what_is_monitored_is_the_loss_of_the_model_itself(hearts, fit_config, tmp_path):
+    """A density has no place in the bound, but the scale is fitted by it."""
+    config = fit_config(steps=2)
+    likelihood = {"name": "gaussian", "is_scale_learnt": True}
+    model = build_model("vae", TINY["vae"] | {"likelihood": likelihood, "beta": 2})
+    shape = ShapeModule(model, PLAIN, config)
+    source = StepBatches({"mask": hearts}, 4, 2, seed=0)
+    metrics = fit(
+        shape, source, DataLoader([{"mask": hearts}], batch_size=None), config, tmp_path
+    ).metrics
+    whole = {
+        name: metrics[f"validation/whole/{name}"] for name in ("reconstruction", "one_hot", "kl")
+    }
+    expected = whole["reconstruction"] + whole["one_hot"] + 2 * whole["kl"]
+    assert metrics[MONITORED] == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0, 0), (0.35, 3), (0.5, 4)])
 def test_the_first_part_of_a_batch_is_broken_and_explained_by_the_whole_masks(
     hearts, fit_config, monkeypatch, share, expected
