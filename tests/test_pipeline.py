@@ -135,7 +135,12 @@ TINY = {
     "phantom": {"num_patients": 8},
     "train": {"fit": {"steps": 4, "batch_size": 4, "validate_every": 2}},
     "train_segmenter": {"fit": {"steps": 4, "batch_size": 2, "validate_every": 2}},
-    "evaluate": {"reconstruction": {"num_samples": 4}},
+    "evaluate": {
+        "reconstruction": {"num_samples": 4},
+        "likelihood": {"num_draws": 2, "num_slices": 2},
+        "generation": {"num_samples": 8},
+        "disentanglement": {"num_slices": 30},
+    },
 }
 
 
