@@ -171,7 +171,7 @@ class Model(ShapeModel):
             return condition
         num_draws = 1 + len(self.part_sizes)
         is_kept = torch.rand(len(condition), num_draws, device=condition.device) >= chance
-        whole, *parts = is_kept.split(1, dim=1)
+        whole, *parts = torch.split(is_kept, 1, dim=1)
         kept = [
             (whole & part).expand(-1, size)
             for part, size in zip(parts, self.part_sizes, strict=True)

@@ -86,7 +86,7 @@ class Model(ShapeModel):
             is_broken = torch.zeros(cases, dtype=torch.bool, device=mask.device)
 
         def mean(values: Tensor) -> Tensor:
-            return values.unflatten(0, (draws, cases)).mean(dim=0)
+            return values.reshape(draws, cases).mean(dim=0)
 
         posterior = self.posterior(mask, is_broken)
         prior = DiagonalNormal.standard_like(posterior.mu)
@@ -97,7 +97,7 @@ class Model(ShapeModel):
         log_ratio = drawn.log_prob(z) - prior.repeated(draws).log_prob(z)
         parts = {name: mean(part) for name, part in self.likelihood.parts(output).items()}
         parts |= self.config.regularizer.parts(
-            posterior, z.unflatten(0, (draws, cases)), ~is_broken, self.num_train_cases
+            posterior, z.reshape(draws, cases, -1), ~is_broken, self.num_train_cases
         )
         nll = mean(categorical_nll(logits, torch.cat([target] * draws)))
         kl = posterior.kl(prior)[:, None]
@@ -145,7 +145,7 @@ class Model(ShapeModel):
         """
         posterior = self.posterior(mask, is_broken).repeated(num_samples)
         probabilities = self.decode([posterior.rsample(temperature)]).softmax(dim=1)
-        return probabilities.unflatten(0, (num_samples, len(mask)))
+        return probabilities.reshape(num_samples, len(mask), *probabilities.shape[1:])
 
     @property
     def latent_sizes(self) -> list[int]:

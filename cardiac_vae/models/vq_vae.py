@@ -168,7 +168,8 @@ class Model(ShapeModel):
     ) -> Tensor:
         """Return probabilities (num_samples, C, H, W) of tokens drawn from the prior."""
         drawn = self.prior.sample(num_samples, temperature)
-        k = drawn.unflatten(1, (*self.config.grid, self.config.tokens_per_position)).movedim(-1, 1)
+        positions = (*self.config.grid, self.config.tokens_per_position)
+        k = drawn.reshape(num_samples, *positions).movedim(-1, 1)
         return self.decoder(self._codes(k)).float().softmax(dim=1)
 
     @torch.no_grad()
@@ -181,7 +182,7 @@ class Model(ShapeModel):
         """Return -log p(tokens there | tokens before) in nats, (B, h, w); it sums to the rate."""
         log_prob = self.prior.log_prob(self._sequence(self.tokens(mask, is_broken)))
         positions = (*self.config.grid, self.config.tokens_per_position)
-        return -log_prob.unflatten(1, positions).sum(dim=-1)
+        return -log_prob.reshape(len(log_prob), *positions).sum(dim=-1)
 
     @property
     def latent_sizes(self) -> list[int]:
@@ -199,7 +200,7 @@ class Model(ShapeModel):
         return self._split(self.encoder(with_broken_plane(mask, is_broken)))
 
     def _split(self, z: Tensor) -> Tensor:
-        return z.unflatten(1, (-1, self.config.tokens_per_position))
+        return z.reshape(len(z), -1, self.config.tokens_per_position, *z.shape[2:])
 
     def _codes(self, k: Tensor) -> Tensor:
         """Return the codes (B, T D, h, w) of indices (B, T, h, w)."""

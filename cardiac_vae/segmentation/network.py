@@ -82,10 +82,11 @@ def build_network(config: SegmenterConfig) -> nn.Module:
         norm_name=(config.norm, {"affine": True}),
         dropout=config.dropout or None,
     )
-    whole = nn.Sequential(
-        nn.PixelUnshuffle(config.patch_size), network, nn.PixelShuffle(config.patch_size)
+    return nn.Sequential(
+        nn.PixelUnshuffle(config.patch_size),
+        network.to(memory_format=torch.channels_last),
+        nn.PixelShuffle(config.patch_size),
     )
-    return whole.to(memory_format=torch.channels_last)
 
 
 def normalize_image(image: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return turned.mT if is_tall else turned
 
 
-def layer_weights(model: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
+def layer_weights(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
     """Yield the weights that Muon takes, with the number of groups of each."""
     for layer in model.modules():
         if isinstance(layer, nn.Linear | _ConvNd) and not starts_at_zero(layer):
@@ -77,7 +77,7 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         matrices = list(layer_weights(model))
         taken = {id(weight) for weight, _ in matrices}
-        by_groups: dict[int, list[nn.Parameter]] = {}
+        by_groups: dict[int, list[Tensor]] = {}
         for weight, groups in matrices:
             by_groups.setdefault(groups, []).append(weight)
         others = [value for value in model.parameters() if id(value) not in taken]
@@ -89,7 +89,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__([*muon, *rest], {"weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step; ``closure`` computes the loss and its gradients anew."""
         loss = None
         if closure is not None:
@@ -104,7 +104,7 @@ class Muon(torch.optim.Optimizer):
                     self._turn(weight, group)
         return loss
 
-    def _turn(self, weight: nn.Parameter, group: dict[str, Any]) -> None:
+    def _turn(self, weight: Tensor, group: dict[str, Any]) -> None:
         gradient = weight.grad
         assert gradient is not None
         state = self.state[weight]
@@ -118,7 +118,7 @@ class Muon(torch.optim.Optimizer):
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.sub_(orthogonal(matrices).reshape(weight.shape), alpha=length)
 
-    def _adamw(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+    def _adamw(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         for value in parameters:
             if not self.state[value]:
                 self.state[value].update(
@@ -128,7 +128,7 @@ class Muon(torch.optim.Optimizer):
                 )
         states = [self.state[value] for value in parameters]
         adamw(
-            list(parameters),
+            parameters,
             [value.grad for value in parameters if value.grad is not None],
             [state["mean"] for state in states],
             [state["square"] for state in states],

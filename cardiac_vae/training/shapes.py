@@ -120,7 +120,7 @@ class _Chunks(Dataset[Batch]):
     """The validation slices in the order they come, a batch at a time."""
 
     def __init__(self, slices: Batch, size: int = 128) -> None:
-        self.chunks = {name: tensor.split(size) for name, tensor in slices.items()}
+        self.chunks = {name: torch.split(tensor, size) for name, tensor in slices.items()}
 
     def __len__(self) -> int:
         return len(self.chunks["mask"])
