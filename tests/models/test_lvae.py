@@ -38,7 +38,7 @@ def test_the_posterior_is_the_normalized_product_of_prior_and_likelihood(masks):
                 for z in (step.z, step.z + torch.randn_like(step.z), torch.zeros_like(step.z))
             ]
         )
-        torch.testing.assert_close(constants, constants[:1].expand(3, 5), atol=1e-3, rtol=1e-5)
+        torch.testing.assert_close(constants, constants[:1].expand(3, 5), atol=1e-3, rtol=1e-3)
         assert (step.posterior.log_sigma < step.prior.log_sigma).all()
         assert (step.posterior.log_sigma < likelihood.log_sigma).all()
 

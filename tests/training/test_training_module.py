@@ -105,7 +105,7 @@ def test_the_parts_of_a_models_own_loss_are_logged(hearts, fit_config, tmp_path)
     config = fit_config(steps=2)
     regularizer = {"name": "total_correlation", "estimator": "stratified"}
     model = build_model("vae", TINY["vae"] | {"regularizer": regularizer})
-    shape = ShapeModule(model, ObjectiveConfig(), config)
+    shape = ShapeModule(model, ObjectiveConfig(broken_share=0.25), config)
     source = StepBatches({"mask": hearts}, 4, 2, seed=0)
     metrics = fit(
         shape, source, DataLoader([{"mask": hearts}], batch_size=None), config, tmp_path
