@@ -121,12 +121,18 @@ class Bare(Known):
     has_prior = False
 
     def forward(
-        self, mask: Tensor, target: Tensor | None = None, is_broken: Tensor | None = None
+        self,
+        mask: Tensor,
+        target: Tensor | None = None,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, LossTerms]:
         logits, terms = super().forward(mask)
         return logits, LossTerms(terms.reconstruction, terms.regularization[:, :0])
 
-    def sample(self, num_samples: int, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
+    ) -> Tensor:
         raise ValueError("sample: no prior")
 
 

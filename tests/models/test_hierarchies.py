@@ -44,7 +44,8 @@ def module(request):
 @pytest.fixture
 def chain(module):
     """Return a model of three groups of one number each, of all of which the mask says much."""
-    model = build(module, 0.2, **SCALARS).eval()
+    torch.manual_seed(1)
+    model = build(module, 0.15, **SCALARS).eval()
     for head in model.modules():
         if isinstance(head, NormalHead):
             head.log_sigma = 0.0
@@ -124,7 +125,7 @@ def ladder_columns(model, mask, prior):
 def test_every_term_of_the_bound_is_its_integral_and_the_bound_is_below_the_evidence(chain, mask):
     columns_of = naive_columns if isinstance(chain, hvae.Model) else ladder_columns
     columns, last = columns_of(chain, mask, priors(chain))
-    assert abs(log_integral(last)) < 1e-5  # the grid holds it all
+    assert abs(log_integral(last)) < 1e-6  # the grid holds it all
     cost = -(last.exp() * log_likelihood(chain, mask)).sum() * math.exp(LOG_STEP)
     terms = chain(mask.expand(DRAWS, -1, -1, -1))[1]
     for found, expected in ((terms.regularization.T, columns), (terms.reconstruction[None], cost)):
@@ -151,7 +152,7 @@ def test_importance_weights_are_unbiased_and_more_of_them_bound_the_evidence_bet
         for k in (1, 10, 100)
     ]
     assert bounds[0] + 0.02 < bounds[1] < bounds[2] < evidence + 0.01
-    assert evidence - bounds[2] < 0.1
+    assert evidence - bounds[2] < 0.05
 
 
 def test_one_group_is_a_vae_of_one_latent(module, masks):
