@@ -66,8 +66,11 @@ class ShapeModule(FittedModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch of label maps (B, H, W)."""
         terms, is_broken = self._explain(batch)
-        loss = self._loss(terms, is_broken)
+        penalty = self.model.penalty()
+        loss = self._loss(terms, is_broken) + penalty
         self.log("train/loss", loss, prog_bar=True)
+        if penalty.requires_grad:
+            self.log("train/penalty", penalty)
         self._log_terms("train", terms, is_broken)
         return loss
 
