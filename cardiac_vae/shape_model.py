@@ -112,6 +112,13 @@ class ShapeModel(nn.Module, ABC):
         ``warmup`` in [0, 1] weighs the KL; ``progress`` in [0, 1] is the share of the steps taken.
         """
 
+    def penalty(self) -> Tensor:
+        """Return the scalar cost of the weights themselves, in nats; training adds it once a step.
+
+        It is no part of the bound. Zero, without a gradient, for models that have none.
+        """
+        return torch.zeros(())
+
     @abstractmethod
     def encode(
         self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None

@@ -269,6 +269,11 @@ def test_the_loss_is_the_mean_bound_and_the_warm_up_weighs_only_the_kl(name, mas
     torch.testing.assert_close(model.loss(terms, warmup=0.0), terms.reconstruction.mean())
 
 
+def test_the_penalty_of_the_weights_is_one_number(model):
+    assert model.penalty().shape == ()
+    assert model.penalty() >= 0
+
+
 @pytest.mark.parametrize("name", WEIGHED)
 def test_beta_weighs_the_loss_and_nothing_that_is_reported(name, masks):
     model, heavy = (perturbed(name, beta=beta).eval() for beta in (1.0, 4.0))

@@ -81,10 +81,15 @@ class SqueezeExcitation(nn.Module):
         return x * gate.reshape(*gate.shape, *(1 for _ in x.shape[2:]))
 
 
+def _gate(channels: int, squeeze_excitation: bool) -> list[nn.Module]:
+    """Return how a cell's branch ends: by squeeze-and-excitation, or as it is."""
+    return [SqueezeExcitation(channels)] if squeeze_excitation else []
+
+
 class EncoderCell(nn.Module):
     """Residual cell of the bottom-up path: twice BN - swish - 3 x 3, then SE (NVAE fig. 3b)."""
 
-    def __init__(self, spatial_dims: int, channels: int) -> None:
+    def __init__(self, spatial_dims: int, channels: int, squeeze_excitation: bool = True) -> None:
         super().__init__()
         self.branch = nn.Sequential(
             batch_norm(spatial_dims, channels),
@@ -93,7 +98,7 @@ class EncoderCell(nn.Module):
             batch_norm(spatial_dims, channels),
             nn.SiLU(),
             convolution(spatial_dims, channels, channels),
-            SqueezeExcitation(channels),
+            *_gate(channels, squeeze_excitation),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,7 +114,12 @@ class DecoderCell(nn.Module):
     """
 
     def __init__(
-        self, spatial_dims: int, channels: int, expansion: int = 2, group_width: int = 16
+        self,
+        spatial_dims: int,
+        channels: int,
+        expansion: int = 2,
+        group_width: int = 16,
+        squeeze_excitation: bool = True,
     ) -> None:
         super().__init__()
         wide = expansion * channels
@@ -123,7 +133,7 @@ class DecoderCell(nn.Module):
             nn.SiLU(),
             convolution(spatial_dims, wide, channels, kernel=1),
             batch_norm(spatial_dims, channels),
-            SqueezeExcitation(channels),
+            *_gate(channels, squeeze_excitation),
         )
 
     def forward(self, x: Tensor) -> Tensor:

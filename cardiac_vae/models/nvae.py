@@ -7,15 +7,16 @@
 
 A bottom-up pass leaves features at every scale; the top-down pass, shared by inference and
 generation, draws the groups from the coarsest scale to the finest. All heads start at zero, so
-the posterior equals the prior and the KL is zero before the first step. No code of the published
-implementation was used.
+the posterior equals the prior and the KL is zero before the first step. What the paper adds is a
+setting each: squeeze-and-excitation, flows behind the posterior, spectral regularization. No code
+of the published implementation was used.
 """
 
 from itertools import pairwise
 from typing import Literal, NamedTuple, Self, cast
 
 import torch
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from cardiac_vae.config import StrictConfig
@@ -32,7 +33,9 @@ from cardiac_vae.layers.blocks import (
     zero_initialized,
 )
 from cardiac_vae.layers.distributions import DiagonalNormal, soft_clamp
+from cardiac_vae.layers.flow import InverseAutoregressiveFlow
 from cardiac_vae.layers.likelihoods import categorical_nll
+from cardiac_vae.layers.spectral import SpectralPenalty
 from cardiac_vae.shape_model import Latents, LossTerms, ShapeModel, with_broken_plane
 
 
@@ -45,8 +48,12 @@ class Config(StrictConfig):
         groups: Latent groups of each scale, finest first.
         expansion: How much wider the decoder's cells are inside.
         group_width: Channels that a decoder cell's 5 x 5 mixes; 1 is the paper's depthwise.
+        squeeze_excitation: End every cell by squeeze-and-excitation.
         latent_channels: Channels of a latent group.
+        residual_posterior: The posterior moves the prior; if not, it stands on its own.
+        num_flows: Steps of inverse autoregressive flow behind the posterior of each group.
         kl_balancing: Weigh the groups' KL during the warm-up (NVAE appendix A).
+        spectral_regularization: The paper's lambda, in nats per unit of singular value.
     """
 
     spatial_dims: Literal[2, 3] = 2
@@ -55,10 +62,14 @@ class Config(StrictConfig):
     channels: tuple[PositiveInt, ...] = (32, 64, 128)
     expansion: PositiveInt = 2
     group_width: PositiveInt = 16
+    squeeze_excitation: bool = True
     groups: tuple[PositiveInt, ...] = (2, 2, 2)
     latent_channels: PositiveInt = 4
+    residual_posterior: bool = True
+    num_flows: NonNegativeInt = 0
     beta: PositiveFloat = 1.0
     kl_balancing: bool = True
+    spectral_regularization: NonNegativeFloat = 0.0
 
     @property
     def sizes(self) -> list[int]:
@@ -81,7 +92,13 @@ class Config(StrictConfig):
 
 def decoder_cell(config: Config, channels: int) -> DecoderCell:
     """Return a cell of the top-down path."""
-    return DecoderCell(config.spatial_dims, channels, config.expansion, config.group_width)
+    return DecoderCell(
+        config.spatial_dims,
+        channels,
+        config.expansion,
+        config.group_width,
+        config.squeeze_excitation,
+    )
 
 
 class Step(NamedTuple):
@@ -90,7 +107,7 @@ class Step(NamedTuple):
     Attributes:
         state: (B, channels, H, W) of the top-down path, after this group.
         z: (B, latent_channels, H, W) value of the group.
-        kl: (B,) nats per case.
+        kl: (B,) nats per case; behind a flow an unbiased estimate, which may be negative.
         log_ratio: (B,) log q(z_l | z_<l, x) - log p(z_l | z_<l) of this value.
     """
 
@@ -119,9 +136,15 @@ class LatentGroup(nn.Module):
         self.posterior_head = nn.Sequential(
             nn.SiLU(), zero_initialized(convolution(spatial_dims, channels, parameters))
         )
+        self.is_residual = config.residual_posterior
         self.latent_channels = latent_channels
         self.merge = convolution(spatial_dims, channels + latent_channels, channels, kernel=1)
         self.cell = decoder_cell(config, channels)
+        self.flow = (
+            InverseAutoregressiveFlow(spatial_dims, channels, latent_channels, config.num_flows)
+            if config.num_flows
+            else None
+        )
 
     def prior(self, state: Tensor) -> DiagonalNormal:
         """Return p(z_l | z_<l)."""
@@ -131,19 +154,31 @@ class LatentGroup(nn.Module):
         mu, log_sigma = self.prior_head(state).float().chunk(2, dim=1)
         return DiagonalNormal(soft_clamp(mu), soft_clamp(log_sigma))
 
-    def posterior(self, state: Tensor, features: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
-        """Return q(z_l | z_<l, x): the prior, moved by what the encoder saw."""
-        change = self.posterior_head(state + self.features_in(features))
-        delta_mu, delta_log_sigma = change.float().chunk(2, dim=1)
-        return prior.shifted(soft_clamp(delta_mu), soft_clamp(delta_log_sigma))
+    def context(self, state: Tensor, features: Tensor) -> Tensor:
+        """Return what the posterior knows, (B, channels, H, W): z_<l and what the encoder saw."""
+        return state + self.features_in(features)
+
+    def posterior(self, context: Tensor, prior: DiagonalNormal) -> DiagonalNormal:
+        """Return q(z_l | z_<l, x): the prior, moved by what the encoder saw.
+
+        Without the residual form the head gives it alone: N(0, I) at the start, as every prior.
+        """
+        mu, log_sigma = self.posterior_head(context).float().chunk(2, dim=1)
+        said = DiagonalNormal(soft_clamp(mu), soft_clamp(log_sigma))
+        return prior.shifted(said.mu, said.log_sigma) if self.is_residual else said
 
     def infer(self, state: Tensor, features: Tensor, temperature: float = 1.0) -> Step:
         """Draw the group from its posterior; temperature 0 takes the mean."""
-        prior = self.prior(state)
-        posterior = self.posterior(state, features, prior)
+        prior, context = self.prior(state), self.context(state, features)
+        posterior = self.posterior(context, prior)
         z = posterior.rsample(temperature)
         log_ratio = posterior.log_prob(z) - prior.log_prob(z)
-        return Step(self.next_state(state, z), z, posterior.kl(prior), log_ratio)
+        change: Tensor | float = 0.0  # of log q - log p, by the flow
+        if self.flow is not None:
+            moved, log_det = self.flow(z, context)
+            change = prior.log_prob(z) - prior.log_prob(moved) - log_det
+            z = moved
+        return Step(self.next_state(state, z), z, posterior.kl(prior) + change, log_ratio + change)
 
     def next_state(self, state: Tensor, z: Tensor) -> Tensor:
         """Merge a value of the group into the state."""
@@ -158,7 +193,7 @@ class BottomUp(nn.Module):
         dims = config.spatial_dims
         self.stem = patches(dims, NUM_CLASSES + 1, config.channels[0], config.patch_size)
         self.scales = nn.ModuleList(
-            nn.ModuleList(EncoderCell(dims, width) for _ in range(count))
+            nn.ModuleList(EncoderCell(dims, width, config.squeeze_excitation) for _ in range(count))
             for width, count in zip(config.channels, config.groups, strict=True)
         )
         self.downsamplers = nn.ModuleList(
@@ -221,6 +256,7 @@ class Model(ShapeModel):
         self.config = config
         self.bottom_up = BottomUp(config)
         self.top_down = TopDown(config)
+        self.spectral = SpectralPenalty(self) if config.spectral_regularization else None
 
     def infer(
         self, mask: Tensor, is_broken: Tensor | None = None, temperature: float = 1.0
@@ -263,8 +299,14 @@ class Model(ShapeModel):
         A group that says little costs little: none dies while the warm-up lasts.
         """
         sizes = torch.tensor(self.latent_sizes, device=kl.device, dtype=kl.dtype)
-        share = sizes * (kl + 1e-2)
+        share = sizes * (kl + 1e-2).clamp(min=1e-3)  # behind a flow an estimate may be negative
         return share / share.mean()
+
+    def penalty(self) -> Tensor:
+        """Return lambda times the sum of the layers' spectral norms (NVAE sec. 3.2)."""
+        if self.spectral is None:
+            return super().penalty()
+        return self.config.spectral_regularization * self.spectral(self)
 
     def encode(
         self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None

@@ -67,8 +67,11 @@ class ShapeModule(FittedModule):
         """Return the loss of a batch of label maps (B, H, W)."""
         terms, is_broken = self._explain(batch)
         share = int(is_broken.sum()) / len(is_broken)
-        loss = self._loss(terms, is_broken, share, self.warmup(), self.progress())
+        penalty = self.model.penalty()
+        loss = self._loss(terms, is_broken, share, self.warmup(), self.progress()) + penalty
         self.log("train/loss", loss, prog_bar=True)
+        if penalty.requires_grad:
+            self.log("train/penalty", penalty)
         self._log_terms("train", terms, is_broken)
         return loss
 

@@ -97,6 +97,14 @@ def test_the_wide_convolution_mixes_groups_of_the_given_width(group_width, mixed
 
 
 @pytest.mark.parametrize("cell", [EncoderCell, DecoderCell])
+def test_a_cell_without_squeeze_and_excitation_has_the_branch_before_it(cell):
+    whole, plain = cell(2, 8).eval(), cell(2, 8, squeeze_excitation=False).eval()
+    plain.branch.load_state_dict(whole.branch[:-1].state_dict())
+    x = field(2)
+    torch.testing.assert_close(plain(x), x + whole.branch[:-1](x))
+
+
+@pytest.mark.parametrize("cell", [EncoderCell, DecoderCell])
 def test_in_eval_mode_cases_do_not_see_each_other(cell):
     block = cell(2, 8)
     block(5 + 3 * field(2))
