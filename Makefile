@@ -28,7 +28,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 ACDC ?=
 ACDC_PARAMS = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) \
 	prepare.seed=5 train.fit.steps=4400 train.fit.validate_every=1100 \
-	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300
+	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
+	evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60
 
 # Every recipe there is, as an override of configs/recipes.yaml.
 EVERY_RECIPE = $(foreach file,$(wildcard configs/models/*.yaml),-S \
