@@ -12,8 +12,12 @@ _CHUNK = 64  # anchors scored at a time: bounds memory
 
 def valid_shapes(masks: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
     """Return those of the slices (N, H, W) that show a heart and break no criterion."""
-    keep = [bool(mask.any()) and is_valid(mask, pixel_mm) for mask in masks]
-    return masks[keep]
+    return masks[plausible(masks, pixel_mm)]
+
+
+def plausible(masks: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
+    """Return which of the slices (N, H, W) show a heart and break no criterion, (N,) bool."""
+    return np.array([bool(mask.any()) and is_valid(mask, pixel_mm) for mask in masks], bool)
 
 
 def write_anchors(folder: Path, anchors: np.ndarray) -> None:

@@ -22,7 +22,9 @@ def main() -> None:
     recipe = Recipe.read(Path(f"configs/models/{name}.yaml"))
     data = read_section(PARAMS, "data")["name"]
     params = read_section(PARAMS, "train")
-    objective = ObjectiveConfig.parse(params["objective"], f"{PARAMS}: train.objective")
+    params["objective"] = params["objective"] | recipe.objective
+    where = f"{PARAMS}: train.objective, or configs/models/{name}.yaml: objective"
+    objective = ObjectiveConfig.parse(params["objective"], where)
     config = FitConfig.parse(params["fit"], f"{PARAMS}: train.fit")
     logged = {"recipe": recipe.model_dump(), **params}
     with tracking.stage_run("train", logged, {"model": name, "data": data}):

@@ -1,4 +1,6 @@
-"""A chain of latent groups, the generative model of Sonderby et al. 2016, and a bottom-up path.
+"""What hierarchies share: where the groups are, the bottom-up path, the chain of Sonderby et al.
+
+The chain (Sonderby et al. 2016) is the generative model of ``hvae`` and ``lvae``:
 
     p(x, z) = p(z_1) prod_l p(z_l | z_l-1) p(x | z_L),  p(z_1) = N(0, I)
 
@@ -40,6 +42,7 @@ class HierarchyConfig(StrictConfig):
         latent_channels: Channels of a latent group.
         expansion: How much wider the generator's cells are inside.
         group_width: Channels that a generator cell's 5 x 5 mixes; 1 is depthwise.
+        squeeze_excitation: End every cell by squeeze-and-excitation.
     """
 
     spatial_dims: Literal[2, 3] = 2
@@ -50,6 +53,7 @@ class HierarchyConfig(StrictConfig):
     latent_channels: PositiveInt = 4
     expansion: PositiveInt = 2
     group_width: PositiveInt = 16
+    squeeze_excitation: bool = True
 
     @property
     def scales(self) -> list[int]:
@@ -77,6 +81,17 @@ class HierarchyConfig(StrictConfig):
                 f"channels {self.channels} and groups {self.groups}: expected one of each per scale"
             )
         return self
+
+
+def decoder_cell(config: HierarchyConfig, channels: int) -> DecoderCell:
+    """Return a cell of the path from the top group down to the mask."""
+    return DecoderCell(
+        config.spatial_dims,
+        channels,
+        config.expansion,
+        config.group_width,
+        config.squeeze_excitation,
+    )
 
 
 class NormalHead(nn.Module):
@@ -112,12 +127,14 @@ def upward_steps(config: HierarchyConfig) -> nn.ModuleList:
     and size of the group before it; each gives features of the width and size of its own group.
     """
     dims, widths = config.spatial_dims, config.channels
-    stem = patches(dims, NUM_CLASSES + 1, widths[0], config.patch_size)
-    steps = [nn.Sequential(stem, EncoderCell(dims, widths[0]))]
-    for below, scale in pairwise(config.scales[::-1]):
-        resize = [Downsample(dims, widths[below], widths[scale])] if scale != below else []
-        steps.append(nn.Sequential(*resize, EncoderCell(dims, widths[scale])))
-    return nn.ModuleList(steps)
+    scales = config.scales[::-1]
+    ways: list[nn.Module | None] = [patches(dims, NUM_CLASSES + 1, widths[0], config.patch_size)]
+    for below, scale in pairwise(scales):
+        ways.append(Downsample(dims, widths[below], widths[scale]) if scale != below else None)
+    cells = [EncoderCell(dims, widths[scale], config.squeeze_excitation) for scale in scales]
+    return nn.ModuleList(
+        nn.Sequential(*([way] if way else []), cell) for way, cell in zip(ways, cells, strict=True)
+    )
 
 
 class Generator(nn.Module):
@@ -136,7 +153,7 @@ class Generator(nn.Module):
         )
         self.image = nn.Sequential(
             *self._path(0, 0),
-            self._cell(0),
+            decoder_cell(config, width),
             batch_norm(dims, width),
             nn.SiLU(),
             from_patches(dims, width, NUM_CLASSES, config.patch_size),
@@ -149,13 +166,7 @@ class Generator(nn.Module):
         path = [convolution(dims, config.latent_channels, widths[above])]
         if scale != above:
             path.append(Upsample(dims, widths[above], widths[scale]))
-        return [*path, self._cell(scale)]
-
-    def _cell(self, scale: int) -> DecoderCell:
-        config = self.config
-        return DecoderCell(
-            config.spatial_dims, config.channels[scale], config.expansion, config.group_width
-        )
+        return [*path, decoder_cell(config, widths[scale])]
 
     def prior(self, latents: Sequence[Tensor], batch: int) -> DiagonalNormal:
         """Return p(z_l | z_l-1) of the group that follows the given ones, top first.

@@ -12,93 +12,44 @@ setting each: squeeze-and-excitation, flows behind the posterior, spectral regul
 of the published implementation was used.
 """
 
-from itertools import pairwise
-from typing import Literal, NamedTuple, Self, cast
+from typing import NamedTuple
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
-from cardiac_vae.config import StrictConfig
 from cardiac_vae.labels import NUM_CLASSES
 from cardiac_vae.layers.blocks import (
-    DecoderCell,
-    Downsample,
-    EncoderCell,
     Upsample,
     batch_norm,
     convolution,
     from_patches,
-    patches,
     zero_initialized,
 )
 from cardiac_vae.layers.distributions import DiagonalNormal, soft_clamp
 from cardiac_vae.layers.flow import InverseAutoregressiveFlow
+from cardiac_vae.layers.hierarchy import HierarchyConfig, decoder_cell, upward_steps
 from cardiac_vae.layers.likelihoods import categorical_nll
 from cardiac_vae.layers.spectral import SpectralPenalty
 from cardiac_vae.shape_model import Latents, LossTerms, ShapeModel, with_broken_plane
 
 
-class Config(StrictConfig):
-    """Settings of the NVAE.
+class Config(HierarchyConfig):
+    """Settings of the NVAE: those of its groups and cells, and what the paper adds to them.
 
     Attributes:
-        image_size: Pixels a side; divisible by ``patch_size`` times two per further scale.
-        channels: Width of each scale, finest first.
-        groups: Latent groups of each scale, finest first.
-        expansion: How much wider the decoder's cells are inside.
-        group_width: Channels that a decoder cell's 5 x 5 mixes; 1 is the paper's depthwise.
-        squeeze_excitation: End every cell by squeeze-and-excitation.
-        latent_channels: Channels of a latent group.
         residual_posterior: The posterior moves the prior; if not, it stands on its own.
         num_flows: Steps of inverse autoregressive flow behind the posterior of each group.
+        beta: Weight of the KL.
         kl_balancing: Weigh the groups' KL during the warm-up (NVAE appendix A).
         spectral_regularization: The paper's lambda, in nats per unit of singular value.
     """
 
-    spatial_dims: Literal[2, 3] = 2
-    image_size: PositiveInt = 96
-    patch_size: PositiveInt = 4
-    channels: tuple[PositiveInt, ...] = (32, 64, 128)
-    expansion: PositiveInt = 2
-    group_width: PositiveInt = 16
-    squeeze_excitation: bool = True
-    groups: tuple[PositiveInt, ...] = (2, 2, 2)
-    latent_channels: PositiveInt = 4
     residual_posterior: bool = True
     num_flows: NonNegativeInt = 0
     beta: PositiveFloat = 1.0
     kl_balancing: bool = True
     spectral_regularization: NonNegativeFloat = 0.0
-
-    @property
-    def sizes(self) -> list[int]:
-        """Positions a side at each scale, finest first."""
-        return [
-            self.image_size // (self.patch_size * 2**index) for index in range(len(self.groups))
-        ]
-
-    @model_validator(mode="after")
-    def _scales_agree(self) -> Self:
-        factor = self.patch_size * 2 ** (len(self.channels) - 1)
-        if self.image_size % factor:
-            raise ValueError(f"image_size {self.image_size} is not divisible by {factor}")
-        if len(self.channels) != len(self.groups):
-            raise ValueError(
-                f"channels {self.channels} and groups {self.groups}: expected one of each per scale"
-            )
-        return self
-
-
-def decoder_cell(config: Config, channels: int) -> DecoderCell:
-    """Return a cell of the top-down path."""
-    return DecoderCell(
-        config.spatial_dims,
-        channels,
-        config.expansion,
-        config.group_width,
-        config.squeeze_excitation,
-    )
 
 
 class Step(NamedTuple):
@@ -185,33 +136,6 @@ class LatentGroup(nn.Module):
         return self.cell(self.merge(torch.cat([state, z.to(state.dtype)], dim=1)))
 
 
-class BottomUp(nn.Module):
-    """The encoder: features for every group, each from a cell of its own."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        dims = config.spatial_dims
-        self.stem = patches(dims, NUM_CLASSES + 1, config.channels[0], config.patch_size)
-        self.scales = nn.ModuleList(
-            nn.ModuleList(EncoderCell(dims, width, config.squeeze_excitation) for _ in range(count))
-            for width, count in zip(config.channels, config.groups, strict=True)
-        )
-        self.downsamplers = nn.ModuleList(
-            Downsample(dims, *pair) for pair in pairwise(config.channels)
-        )
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the features of each group, top (coarsest, last) first."""
-        x, features = self.stem(x), []
-        for index, cells in enumerate(self.scales):
-            if index:
-                x = self.downsamplers[index - 1](x)
-            for cell in cast(nn.ModuleList, cells):
-                x = cell(x)
-                features.append(x)
-        return features[::-1]
-
-
 class TopDown(nn.Module):
     """The generative path, coarsest scale first: what each group sees and how states grow."""
 
@@ -219,7 +143,7 @@ class TopDown(nn.Module):
         super().__init__()
         dims = config.spatial_dims
         widths, counts = config.channels[::-1], config.groups[::-1]
-        self.start = nn.Parameter(torch.zeros(1, widths[0], *(config.sizes[-1],) * dims))
+        self.start = nn.Parameter(torch.zeros(1, widths[0], *(config.sizes[0],) * dims))
         self.groups = nn.ModuleList()
         self.resizers = nn.ModuleDict()  # by the number of the group they come before
         for scale, (width, count) in enumerate(zip(widths, counts, strict=True)):
@@ -254,15 +178,23 @@ class Model(ShapeModel):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.bottom_up = BottomUp(config)
+        self.bottom_up = upward_steps(config)
         self.top_down = TopDown(config)
         self.spectral = SpectralPenalty(self) if config.spectral_regularization else None
+
+    def features(self, mask: Tensor, is_broken: Tensor | None = None) -> list[Tensor]:
+        """Return what each group sees of masks (B, C, H, W), top first."""
+        x, features = with_broken_plane(mask, is_broken), []
+        for upward in self.bottom_up:
+            x = upward(x)
+            features.append(x)
+        return features[::-1]
 
     def infer(
         self, mask: Tensor, is_broken: Tensor | None = None, temperature: float = 1.0
     ) -> tuple[Tensor, list[Step]]:
         """Run both paths on masks (B, C, H, W); return the last state and every group's step."""
-        features = self.bottom_up(with_broken_plane(mask, is_broken))
+        features = self.features(mask, is_broken)
         state, steps = self.top_down.first_state(len(mask)), []
         for index, group in enumerate(self.top_down.latent_groups()):
             step = group.infer(self.top_down.before(index, state), features[index], temperature)
@@ -298,7 +230,7 @@ class Model(ShapeModel):
 
         A group that says little costs little: none dies while the warm-up lasts.
         """
-        sizes = torch.tensor(self.latent_sizes, device=kl.device, dtype=kl.dtype)
+        sizes = torch.tensor(self.config.latent_sizes, device=kl.device, dtype=kl.dtype)
         share = sizes * (kl + 1e-2).clamp(min=1e-3)  # behind a flow an estimate may be negative
         return share / share.mean()
 
@@ -338,7 +270,4 @@ class Model(ShapeModel):
     @property
     def latent_sizes(self) -> list[int]:
         """Scalars of each group, top first."""
-        config = self.config
-        per_scale = [config.latent_channels * size**config.spatial_dims for size in config.sizes]
-        pairs = zip(per_scale[::-1], config.groups[::-1], strict=True)
-        return [size for size, count in pairs for _ in range(count)]
+        return self.config.latent_sizes

@@ -28,12 +28,11 @@ from cardiac_vae.segmentation.network import (
 )
 from cardiac_vae.training.batches import StepBatches
 from cardiac_vae.training.fit import (
-    MONITORED,
     FitConfig,
-    FittedModule,
     fit,
     optimization,
 )
+from cardiac_vae.training.fitted_module import MONITORED, FittedModule
 
 Volume = tuple[np.ndarray, np.ndarray]
 """Image (D, H, W) float32 and mask (D, H, W) uint8 over the whole field of view."""

@@ -9,8 +9,6 @@ import os
 import shutil
 import time
 import warnings
-from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,23 +17,21 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-    TQDMProgressBar,
-    WeightAveraging,
-)
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
 
 from cardiac_vae.config import StrictConfig
+from cardiac_vae.training.callbacks import (
+    Average,
+    History,
+    Recalibrate,
+    RefuseNaN,
+    SeedEachStep,
+)
+from cardiac_vae.training.fitted_module import MONITORED, FittedModule
 from cardiac_vae.training.optimizer import Muon
-
-MONITORED = "validation/loss"
-"""What every fitted module logs in its validation step; lower is better."""
 
 
 class FitConfig(StrictConfig):
@@ -88,20 +84,6 @@ class FitResult:
         return asdict(self)
 
 
-class FittedModule(L.LightningModule, ABC):
-    """A module that ``fit`` takes: it logs ``validation/loss``, and can look at a batch.
-
-    Attributes:
-        subject: What is fitted to what; a fit of another subject is not gone on with.
-    """
-
-    subject: str = ""
-
-    @abstractmethod
-    def observe(self, batch: Any) -> None:
-        """Pass a training batch through the network, for its batch-norm statistics alone."""
-
-
 def fit(
     module: FittedModule,
     train_batches: Iterable[Any],
@@ -125,7 +107,7 @@ def fit(
     best = ModelCheckpoint(dirpath=checkpoints, filename="best", monitor=MONITORED)
     # ``save_last`` would leave a validation out that is not the best.
     newest = ModelCheckpoint(dirpath=checkpoints, filename="last", enable_version_counter=False)
-    history = _History()
+    history = History()
     stop = EarlyStopping(monitor=MONITORED, patience=config.patience, mode="min")
     start = time.monotonic()
     with _quiet():
@@ -146,10 +128,10 @@ def fit(
                 newest,
                 stop,
                 history,
-                _Average(config.ema_decay),
-                _Recalibrate(),
-                _SeedEachStep(config.seed),
-                _RefuseNaN(checkpoints),
+                Average(config.ema_decay),
+                Recalibrate(),
+                SeedEachStep(config.seed),
+                RefuseNaN(checkpoints),
                 TQDMProgressBar(refresh_rate=20),
             ],
             enable_model_summary=False,
@@ -196,7 +178,7 @@ def fit_at_once(
             devices=1,
             precision="32-true",
             logger=logger or False,
-            callbacks=[_SeedEachStep(config.seed)],
+            callbacks=[SeedEachStep(config.seed)],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -254,108 +236,6 @@ def optimization(network: nn.Module, config: FitConfig) -> dict[str, Any]:
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-class _Average(WeightAveraging):
-    """EMA of weights and batch-norm statistics, with a decay that starts low (Vahdat & Kautz)."""
-
-    def __init__(self, decay: float) -> None:
-        def update(averages: list[Tensor], values: list[Tensor], num_averaged: Any) -> None:
-            current = min(decay, (1 + int(num_averaged)) / (10 + int(num_averaged)))
-            if averages[0].is_floating_point():
-                torch._foreach_lerp_(averages, values, 1 - current)
-            else:
-                torch._foreach_copy_(averages, values)
-
-        super().__init__(use_buffers=True, multi_avg_fn=torch.no_grad()(update))
-
-
-class _Recalibrate(Callback):
-    """Re-estimate the batch-norm statistics of the averaged weights before they are validated.
-
-    A running mean of statistics lags behind weights that move fast, and deep residual networks
-    amplify the difference. The averaged weights see the last training batches once more instead.
-    """
-
-    def __init__(self, num_batches: int = 16) -> None:
-        self._recent: deque[Any] = deque(maxlen=num_batches)
-
-    def on_train_batch_start(
-        self, _: L.Trainer, __: L.LightningModule, batch: Any, *___: Any
-    ) -> None:
-        self._recent.append(batch)
-
-    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        layers = [layer for layer in pl_module.modules() if isinstance(layer, _BatchNorm)]
-        if not layers or not self._recent or not isinstance(pl_module, FittedModule):
-            return
-        momenta = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # the mean over all batches, not a running one
-        pl_module.train()
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            while self._recent:
-                pl_module.observe(self._recent.popleft())
-        pl_module.eval()
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-
-
-class _SeedEachStep(Callback):
-    """Make every random number of a step a function of the seed, the step and the process."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        torch.manual_seed(
-            (self.seed * 1_000_003 + trainer.global_step) * trainer.world_size + trainer.global_rank
-        )
-
-    def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
-        torch.manual_seed(self.seed)
-
-
-class _History(Callback):
-    """Keep what was logged, at each validation."""
-
-    def __init__(self) -> None:
-        self.points: dict[str, list[tuple[int, float]]] = {}
-
-    def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
-        for name, value in trainer.callback_metrics.items():
-            self.points.setdefault(name, []).append((trainer.global_step, float(value)))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"points": self.points}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.points = state_dict["points"]
-
-
-class _RefuseNaN(Callback):
-    """End a fit whose loss is no number; its weights are lost already."""
-
-    def __init__(self, checkpoints: Path) -> None:
-        self._checkpoints = checkpoints
-        self._loss = torch.zeros(())
-
-    def on_train_batch_end(self, trainer: L.Trainer, _: Any, outputs: Any, *__: Any) -> None:
-        self._loss = outputs["loss"]
-        if trainer.global_step % 50 == 0:
-            self._check(trainer)
-
-    def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
-        self._check(trainer)  # or the early stop would take it for the end
-
-    def _check(self, trainer: L.Trainer) -> None:
-        if not torch.isfinite(self._loss):
-            shutil.rmtree(self._checkpoints, ignore_errors=True)  # what led here is of no use
-            raise ValueError(
-                f"step {trainer.global_step}: expected a finite loss, got {self._loss.item()};"
-                " lower the learning_rate"
-            )
 
 
 def _load_best(module: L.LightningModule, best: ModelCheckpoint) -> None:

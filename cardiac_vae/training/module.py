@@ -16,7 +16,9 @@ from cardiac_vae.data.corruption import CorruptionConfig, break_masks
 from cardiac_vae.data.transforms import AugmentationConfig, augment_masks, one_hot
 from cardiac_vae.shape_model import LossTerms, ShapeModel
 from cardiac_vae.training.batches import Batch
-from cardiac_vae.training.fit import MONITORED, FitConfig, FittedModule, optimization
+from cardiac_vae.training.fit import FitConfig, optimization
+from cardiac_vae.training.fitted_module import MONITORED, FittedModule
+from cardiac_vae.training.sample_repair import SampleRepairConfig, sample_repair_loss
 
 
 class ObjectiveConfig(StrictConfig):
@@ -28,11 +30,18 @@ class ObjectiveConfig(StrictConfig):
         broken_weight: Weight of a broken case in the loss. What hides a heart cannot be explained
             away: such a case costs about three times as much as a whole one, and at full weight its
             gradient drowns what whole masks teach the decoder.
+        augmented_share: Share of the steps that see augmented masks. The last ones see masks as
+            they are: those have fewer ragged borders to explain.
+        plausible_only: Learn from the slices that keep all criteria: a part of the experts' do not.
+        sample_repair: What the model learns from its own broken samples; nothing by default.
     """
 
     kl_warmup: float = Field(default=0.2, ge=0, le=1)
     broken_share: float = Field(default=0.125, ge=0, lt=1)
     broken_weight: NonNegativeFloat = 0.3
+    augmented_share: float = Field(default=0.7, ge=0, le=1)
+    plausible_only: bool = False
+    sample_repair: SampleRepairConfig = SampleRepairConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     corruption: CorruptionConfig = CorruptionConfig()
 
@@ -48,11 +57,18 @@ def channels_last(model: ShapeModel) -> ShapeModel:
 class ShapeModule(FittedModule):
     """A shape model in training."""
 
-    def __init__(self, model: ShapeModel, objective: ObjectiveConfig, config: FitConfig) -> None:
+    def __init__(
+        self,
+        model: ShapeModel,
+        objective: ObjectiveConfig,
+        config: FitConfig,
+        pixel_mm: tuple[float, float] = (1.5, 1.5),
+    ) -> None:
         super().__init__()
         self.model = channels_last(model)
         self.objective = objective
         self.config = config
+        self.pixel_mm = pixel_mm
 
     def warmup(self) -> float:
         """Return the weight of the KL at this step, in (0, 1]."""
@@ -69,6 +85,8 @@ class ShapeModule(FittedModule):
         share = int(is_broken.sum()) / len(is_broken)
         penalty = self.model.penalty()
         loss = self._loss(terms, is_broken, share, self.warmup(), self.progress()) + penalty
+        if self.model.has_prior and self.objective.sample_repair.is_due(self.global_step):
+            loss = loss + self._sample_repair(batch.get("condition"))
         self.log("train/loss", loss, prog_bar=True)
         if penalty.requires_grad:
             self.log("train/penalty", penalty)
@@ -77,13 +95,28 @@ class ShapeModule(FittedModule):
 
     def _explain(self, batch: Batch) -> tuple[LossTerms, Tensor]:
         """Return the terms of a batch, moved and in part broken, and which cases are broken."""
-        whole = one_hot(augment_masks(batch["mask"], self.objective.augmentation))
+        mask = batch["mask"]
+        if self.progress() <= self.objective.augmented_share:
+            mask = augment_masks(mask, self.objective.augmentation)
+        whole = one_hot(mask)
         num_broken = round(self.objective.broken_share * len(whole))
         is_broken = torch.arange(len(whole), device=whole.device) < num_broken
         seen = whole.clone()
         if num_broken:
             seen[:num_broken] = break_masks(whole[:num_broken], self.objective.corruption)
         return self.model(seen, whole, is_broken, batch.get("condition"))[1], is_broken
+
+    def _sample_repair(self, condition: Tensor | None) -> Tensor:
+        """Return the weighted loss of the model's own broken samples."""
+        config = self.objective.sample_repair
+        if condition is not None:
+            condition = condition[torch.randint(len(condition), (config.num_samples,))]
+        loss, plausible = sample_repair_loss(
+            self.model, config.num_samples, self.pixel_mm, condition
+        )
+        self.log("train/sample_repair", loss)
+        self.log("train/valid_samples", plausible)
+        return config.weight * loss
 
     def observe(self, batch: Batch) -> None:
         """Pass a training batch through the model."""

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cardiac_vae.anchors import valid_shapes, write_anchors
+from cardiac_vae.anchors import plausible, write_anchors
 from cardiac_vae.checkpoint import save_model
 from cardiac_vae.config import StrictConfig, read_yaml
 from cardiac_vae.data.conditions import Condition, encode_conditions, slice_conditions
@@ -26,10 +26,15 @@ from cardiac_vae.training.module import ObjectiveConfig, ShapeModule
 
 
 class Recipe(StrictConfig):
-    """One file of ``configs/models``: which model, and its settings."""
+    """One file of ``configs/models``: which model, its settings, and how its training differs.
+
+    Attributes:
+        objective: Settings of ``ObjectiveConfig`` that stand in place of the study's.
+    """
 
     module: str
     settings: dict[str, Any] = Field(default_factory=dict)
+    objective: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Recipe":
@@ -58,10 +63,15 @@ def train_shape_model(
     train, validation = (read_prepared(prepared, split) for split in ("train", "validation"))
     torch.manual_seed(config.seed)
     model = build_model(recipe.module, recipe.settings)
+    pixel_mm = train[0].grid.pixel_mm
     slices = _batch_for(model, train)
+    is_plausible = plausible(slices["mask"].numpy(), pixel_mm)
+    anchors = slices["mask"].numpy()[is_plausible]
+    if objective.plausible_only:
+        slices = {name: values[torch.from_numpy(is_plausible)] for name, values in slices.items()}
     masks = slices["mask"]
     model.num_train_cases = len(masks)
-    module = ShapeModule(model, objective, config)
+    module = ShapeModule(model, objective, config, pixel_mm)
     module.subject = f"{recipe!r} {objective!r} {_digest(slices)}"
     chunks = DataLoader(_Chunks(_batch_for(model, validation)), batch_size=None)
     if isinstance(model, ClosedFormModel):
@@ -69,9 +79,7 @@ def train_shape_model(
     else:
         batches = StepBatches(slices, config.batch_size, config.steps, config.seed)
         result = fit(module, batches, chunks, config, folder, logger)
-    pixel_mm = train[0].grid.pixel_mm
     save_model(folder, recipe.module, recipe.settings, model, pixel_mm[0])
-    anchors = valid_shapes(masks.numpy(), pixel_mm)
     write_anchors(folder, anchors)
     return {
         **result.as_dict(),

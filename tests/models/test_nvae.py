@@ -9,7 +9,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from cardiac_vae.data.transforms import one_hot
 from cardiac_vae.layers.blocks import SqueezeExcitation
 from cardiac_vae.models.nvae import Config, Model
-from cardiac_vae.shape_model import LossTerms, with_broken_plane
+from cardiac_vae.shape_model import LossTerms
 from cardiac_vae.training.fit import FitConfig
 
 TINY = {"image_size": 16, "channels": (8, 8), "latent_channels": 2, "group_width": 4}
@@ -60,7 +60,7 @@ def test_the_kl_neither_explodes_nor_is_nan_at_the_start():
 
 def test_groups_of_a_scale_share_its_size_and_the_top_comes_first(masks):
     model = build(image_size=32, groups=(2, 1, 3), channels=(4, 8, 8), patch_size=2)
-    assert model.config.sizes == [16, 8, 4]
+    assert model.config.sizes == [4, 4, 4, 8, 16, 16]
     assert model.latent_sizes == [2 * 16] * 3 + [2 * 64] + [2 * 256] * 2
     big = one_hot(torch.randint(4, (2, 32, 32)))
     assert [tuple(z.shape[1:]) for z in model.eval().encode(big)] == [
@@ -113,7 +113,7 @@ def test_one_group_is_a_vae_of_one_latent(masks):
     """Its bound by hand: E_q[log p(x | z)] - KL(q(z | x) || N(0, I))."""
     model = build(0.2, groups=(1,), channels=(8,)).eval()
     (group,) = model.top_down.latent_groups()
-    (features,) = model.bottom_up(with_broken_plane(masks, None))
+    (features,) = model.features(masks)
     start = model.top_down.first_state(5)
     change = group.posterior_head(start + group.features_in(features))
     mu, log_sigma = (5 * torch.tanh(part / 5) for part in change.chunk(2, dim=1))
@@ -135,7 +135,7 @@ def test_the_bound_is_below_the_likelihood_estimated_by_importance_weights():
     """IWAE: E[-negative ELBO] <= E[log mean_k p(x, z_k) / q(z_k | x)] <= log p(x)."""
     model = build(0.3).eval()
     mask = one_hot(torch.randint(4, (1, 16, 16))).expand(500, -1, -1, -1)
-    features = model.bottom_up(with_broken_plane(mask, None))
+    features = model.features(mask)
     state, log_weight = model.top_down.first_state(500), torch.zeros(500)
     for index, group in enumerate(model.top_down.latent_groups()):
         state = model.top_down.before(index, state)
@@ -280,7 +280,7 @@ def test_behind_a_flow_the_kl_is_an_estimate_of_the_mean_log_ratio(masks, opened
 def test_behind_a_flow_a_code_is_the_mean_pushed_through_it(masks):
     model = flowing(opened=5.0)
     top = model.top_down.latent_groups()[0]
-    features = model.bottom_up(with_broken_plane(masks, None))[0]
+    features = model.features(masks)[0]
     state = model.top_down.first_state(5)
     context = top.context(state, features)
     mean = top.posterior(context, top.prior(state)).mu

@@ -7,15 +7,14 @@ from torch.utils.data import DataLoader
 from cardiac_vae.training import fit as fit_file
 from cardiac_vae.training.batches import StepBatches
 from cardiac_vae.training.fit import (
-    MONITORED,
     FitConfig,
     FitResult,
-    FittedModule,
     fit,
     fit_at_once,
     optimization,
     resolve_precision,
 )
+from cardiac_vae.training.fitted_module import MONITORED, FittedModule
 
 
 class Regression(FittedModule):

@@ -5,7 +5,8 @@ from torch.utils.data import DataLoader
 from cardiac_vae.data.transforms import one_hot
 from cardiac_vae.models import build_model
 from cardiac_vae.training.batches import StepBatches
-from cardiac_vae.training.fit import MONITORED, fit
+from cardiac_vae.training.fit import fit
+from cardiac_vae.training.fitted_module import MONITORED
 from cardiac_vae.training.module import ObjectiveConfig, ShapeModule, channels_last
 
 TINY = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cardiac_vae.anatomy.criteria import is_valid, violations
-from cardiac_vae.refinement.repair import convex_wall, repaired, smoothed
+from cardiac_vae.anatomy.repair import convex_wall, repaired, smoothed
 
 PIXEL_MM = (1.5, 1.5)
 

@@ -1,0 +1,121 @@
+"""The loss on a model's own broken samples, against models whose samples are known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from cardiac_vae.anatomy.criteria import is_valid
+from cardiac_vae.models import build_model
+from cardiac_vae.training.batches import StepBatches
+from cardiac_vae.training.fit import fit
+from cardiac_vae.training.module import ObjectiveConfig, ShapeModule
+from cardiac_vae.training.sample_repair import SampleRepairConfig, sample_repair_loss
+
+PIXEL_MM = (1.5, 1.5)
+SURE = 4.0  # logit of the class that a pixel shows
+
+
+def heart():
+    """Return (32, 32) uint8 of a plausible heart."""
+    rows, columns = np.mgrid[:32, :32]
+    radius = np.hypot(rows - 16, columns - 20)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[np.hypot(rows - 16, columns - 10) < 7] = 1
+    mask[radius < 8] = 2
+    mask[radius < 5] = 3
+    assert is_valid(mask, PIXEL_MM)
+    return mask
+
+
+def with_speck(mask):
+    """Return a heart with one pixel of RV far off."""
+    mask = mask.copy()
+    mask[2, 2] = 1
+    return mask
+
+
+class Drawing(nn.Module):
+    """A model that draws the given masks, one after another; its logits are its parameters."""
+
+    def __init__(self, masks):
+        super().__init__()
+        planes = torch.from_numpy(np.stack(masks)[:, None] == np.arange(4)[:, None, None])
+        self.logits = nn.Parameter(SURE * planes.float())
+
+    def sample(self, num_samples, temperature=1.0, condition=None):
+        assert num_samples == len(self.logits)
+        assert temperature == 1
+        return self.logits.softmax(dim=1)
+
+
+def test_the_loss_is_what_the_repaired_pixels_cost():
+    model = Drawing([heart(), with_speck(heart())])
+    loss, plausible = sample_repair_loss(model, 2, PIXEL_MM)
+    assert plausible == 0.5
+    # one pixel of two samples, wanted as background where the RV has the larger logit
+    expected = math.log(math.exp(SURE) + 3) / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gradient_moves_the_repaired_pixels_alone():
+    model = Drawing([heart(), with_speck(heart())])
+    sample_repair_loss(model, 2, PIXEL_MM)[0].backward()
+    moved = model.logits.grad.abs().sum(dim=1) > 1e-9
+    assert moved.nonzero().tolist() == [[1, 2, 2]]
+    assert model.logits.grad[1, 0, 2, 2] < 0 < model.logits.grad[1, 1, 2, 2]
+
+
+def test_plausible_and_hopeless_samples_cost_nothing():
+    empty = np.zeros((32, 32), np.uint8)
+    loss, plausible = sample_repair_loss(Drawing([heart(), empty]), 2, PIXEL_MM)
+    assert loss.item() == 0
+    assert plausible == 0.5
+
+
+def test_a_descent_on_it_makes_the_samples_plausible():
+    model = Drawing([with_speck(heart())])
+    optimizer = torch.optim.SGD(model.parameters(), lr=2.0)
+    for _ in range(10):
+        loss, plausible = sample_repair_loss(model, 1, PIXEL_MM)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert plausible == 1
+
+
+@pytest.mark.parametrize(
+    ("weight", "due"), [(0.0, []), (1.0, [0, 3, 6])], ids=["off", "every third step"]
+)
+def test_samples_are_drawn_when_they_are_due(weight, due):
+    config = SampleRepairConfig(weight=weight, every=3)
+    assert [step for step in range(8) if config.is_due(step)] == due
+
+
+def test_a_fit_logs_and_learns_it(hearts, fit_config, tmp_path):
+    """The same fit with and without: other weights, and the share of plausible samples is known."""
+    results = {}
+    for weight in (0.0, 5.0):
+        objective = ObjectiveConfig(
+            broken_share=0, sample_repair=SampleRepairConfig(weight=weight, num_samples=4)
+        )
+        config = fit_config(steps=6, validate_every=6, batch_size=6)
+        torch.manual_seed(0)
+        settings = {"image_size": 16, "channels": [8, 8], "latent_dim": 4}
+        module = ShapeModule(build_model("vae", settings), objective, config)
+        batches = StepBatches({"mask": hearts}, 6, 6, seed=0)
+        result = fit(
+            module,
+            batches,
+            DataLoader([{"mask": hearts}], batch_size=None),
+            config,
+            tmp_path / str(weight),
+        )
+        results[weight] = (result, [value.clone() for value in module.parameters()])
+    assert "train/valid_samples" not in results[0.0][0].metrics
+    assert 0 <= results[5.0][0].metrics["train/valid_samples"] <= 1
+    pairs = zip(results[0.0][1], results[5.0][1], strict=True)
+    assert any(not torch.equal(*pair) for pair in pairs)
