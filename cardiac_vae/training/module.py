@@ -85,7 +85,8 @@ class ShapeModule(FittedModule):
         share = int(is_broken.sum()) / len(is_broken)
         penalty = self.model.penalty()
         loss = self._loss(terms, is_broken, share, self.warmup(), self.progress()) + penalty
-        if self.model.has_prior and self.objective.sample_repair.is_due(self.global_step):
+        repair = self.objective.sample_repair
+        if self.model.has_prior and repair.is_due(self.global_step, self.progress()):
             loss = loss + self._sample_repair(batch.get("condition"))
         self.log("train/loss", loss, prog_bar=True)
         if penalty.requires_grad:

@@ -3,22 +3,25 @@
 The bound says nothing about codes to which no heart is ever encoded, and the prior draws those too.
 As in the sleep phase of Hinton et al. 1995 (Science 268, "The wake-sleep algorithm") the model
 draws cases of its own; here the generator learns from them, not the recognition. Where the most
-probable mask x of a draw z breaks an anatomical criterion, small repairs make a plausible heart x'
-of it, and the pixels that they changed cost what the model says against them:
+probable mask of a draw z breaks an anatomical criterion, small repairs make a plausible heart x' of
+it, and the model is told that this is what the code means:
 
-    L(z) = - sum_{i: x'_i != x_i} log p(x'_i | z),    z ~ p(z)
+    L(z) = -log p(x' | z),    z ~ p(z)
 
-A sample that is plausible already, or that no small repair makes so, costs nothing.
+A sample that is plausible already, or that no small repair makes so, costs nothing. All pixels of
+x' count: if only those did that the repair changed, nothing would hold the others where they are.
 """
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from cardiac_vae.anatomy.criteria import is_valid
 from cardiac_vae.anatomy.repair import repaired_heart
 from cardiac_vae.config import StrictConfig
+from cardiac_vae.data.transforms import one_hot
+from cardiac_vae.layers.likelihoods import categorical_nll
 from cardiac_vae.shape_model import ShapeModel
 
 _SMALLEST = 1e-30  # of a probability, so that its logarithm is finite in float32
@@ -29,17 +32,19 @@ class SampleRepairConfig(StrictConfig):
 
     Attributes:
         weight: Of the loss above beside the bound; 0 draws nothing.
+        first_share: Share of the steps before the first draw: at first no sample is near a heart.
         num_samples: Drawn at a time, at temperature 1.
         every: Steps from one draw to the next.
     """
 
     weight: NonNegativeFloat = 0.0
+    first_share: float = Field(default=0.5, ge=0, lt=1)
     num_samples: PositiveInt = 8
     every: PositiveInt = 2
 
-    def is_due(self, step: int) -> bool:
-        """Say whether a step draws samples."""
-        return self.weight > 0 and step % self.every == 0
+    def is_due(self, step: int, progress: float) -> bool:
+        """Say whether a step draws samples; ``progress`` is the share of the steps taken."""
+        return self.weight > 0 and progress > self.first_share and step % self.every == 0
 
 
 def sample_repair_loss(
@@ -55,16 +60,15 @@ def sample_repair_loss(
     probabilities = model.sample(num_samples, 1.0, condition)
     log_probability = probabilities.float().clamp(min=_SMALLEST).log()
     scores = log_probability.detach().cpu().numpy()
-    drawn = scores.argmax(axis=1).astype(np.uint8)
-    wanted, plausible = drawn.copy(), 0
-    for index, (mask, score) in enumerate(zip(drawn, scores, strict=True)):
-        if mask.any() and is_valid(mask, pixel_mm):
+    wanted = scores.argmax(axis=1).astype(np.uint8)
+    is_repaired, plausible = np.zeros(num_samples, bool), 0
+    for index, (mask, score) in enumerate(zip(wanted, scores, strict=True)):
+        if not mask.any():
+            continue
+        if is_valid(mask, pixel_mm):
             plausible += 1
-        elif mask.any():
-            heart = repaired_heart(mask, score, pixel_mm)
-            wanted[index] = mask if heart is None else heart
+        elif (heart := repaired_heart(mask, score, pixel_mm)) is not None:
+            wanted[index], is_repaired[index] = heart, True
     device = probabilities.device
-    changed = torch.from_numpy(wanted != drawn).to(device)
-    classes = torch.from_numpy(wanted.astype(np.int64)).to(device)
-    cost = -log_probability.gather(1, classes[:, None])[:, 0]
-    return (cost * changed).sum() / num_samples, plausible / num_samples
+    cost = categorical_nll(log_probability, one_hot(torch.from_numpy(wanted)).to(device))
+    return (cost * torch.from_numpy(is_repaired).to(device)).mean(), plausible / num_samples
