@@ -80,7 +80,7 @@ class ShapeModel(nn.Module, ABC):
     in it, say that it is not known. Models without conditions do not look at it.
 
     Attributes:
-        has_prior: Whether the model can draw hearts of its own; without a prior ``sample`` raises.
+        has_prior: Whether the model can draw hearts of its own; without a prior ``draw`` raises.
         num_train_cases: Cases that the model is fitted to, set by who fits it, for estimates over
             the whole data set; 0 where that is not known.
         condition_groups: The groups that a condition can name to the model, in the order of its
@@ -134,11 +134,25 @@ class ShapeModel(nn.Module, ABC):
         At temperature 0 (the default) they take the prior's mean.
         """
 
-    @abstractmethod
+    def draw(
+        self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
+    ) -> list[Tensor]:
+        """Return latents drawn from the prior, top first, each (num_samples, ...).
+
+        Raises:
+            ValueError: if the model has no prior.
+        """
+        raise ValueError(
+            f"draw: expected a model with a prior, got {type(self).__module__}, whose codes have "
+            "none; take a recipe such as vae"
+        )
+
     def sample(
         self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
     ) -> Tensor:
-        """Return class probabilities (num_samples, C, H, W) drawn from the prior."""
+        """Return class probabilities (num_samples, C, H, W) of latents drawn from the prior."""
+        latents = self.draw(num_samples, temperature, condition)
+        return self.decode(latents, condition=condition).softmax(dim=1)
 
     @torch.no_grad()
     def reconstruct(

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: the seed, the folder of real patients."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,27 @@ def _disk_hearts(size: int) -> np.ndarray:
             heart[from_left < radius] = 3
             hearts.append(heart)
     return np.stack(hearts)
+
+
+@pytest.fixture(scope="session")
+def heart() -> Callable[..., np.ndarray]:
+    """Return a function that draws a valid short-axis slice."""
+
+    def draw(
+        shape: tuple[int, int] = (100, 90),
+        pixel_mm: tuple[float, float] = (1.5, 1.5),
+        lv_mm: float = 18.0,
+        wall_mm: float = 9.0,
+    ) -> np.ndarray:
+        """Return (H, W) uint8: an LV in its wall near the middle, an RV to its left."""
+        rows, columns = np.indices(shape)
+        down = (rows - shape[0] / 2) * pixel_mm[0]
+        right = (columns - shape[1] / 2) * pixel_mm[1]
+        radius = np.hypot(down, right - 8)
+        mask = np.zeros(shape, np.uint8)
+        mask[np.hypot(down / 1.3, right + 14) < lv_mm + 6] = 1
+        mask[radius < lv_mm + wall_mm] = 2
+        mask[radius < lv_mm] = 3
+        return mask
+
+    return draw

@@ -150,11 +150,21 @@ def test_samples_are_distributions_over_classes(generative):
         assert_distribution(generative.sample(number).detach(), (number, 4, 16, 16))
 
 
+def test_samples_are_decoded_draws(generative):
+    torch.manual_seed(3)
+    latents = generative.draw(4)
+    assert [len(group) for group in latents] == [4] * len(latents)
+    torch.manual_seed(3)
+    expected = generative.decode(latents).softmax(dim=1)
+    torch.manual_seed(3)
+    torch.testing.assert_close(generative.sample(4), expected)
+
+
 @pytest.mark.parametrize("name", sorted(WITHOUT_PRIOR))
 def test_a_model_without_a_prior_says_so_when_it_is_to_sample(name):
     model = perturbed(name)
     assert not model.has_prior
-    with pytest.raises(ValueError, match="sample: expected a model with a prior, got "):
+    with pytest.raises(ValueError, match="draw: expected a model with a prior, got "):
         model.sample(3)
 
 

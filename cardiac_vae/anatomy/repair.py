@@ -4,19 +4,14 @@ They turn a nearly valid slice into a valid one with few changes; they know no s
 promise nothing: what comes out is checked like every candidate.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from cardiac_vae.anatomy.criteria import is_valid
-from cardiac_vae.anatomy.heart_slice import PixelSize
 from cardiac_vae.anatomy.outline import convex_hull
 from cardiac_vae.anatomy.topology import bounding_box, grown, holes, largest_part
 from cardiac_vae.labels import HEART, Structure
 
 _ROUNDS = 2  # a removed part can open what another repair has to close
 _WIDEST_BRIDGE = 3
-_DISKS = (1, 2, 3)  # radii in pixels
 _REACH = _ROUNDS * (1 + _WIDEST_BRIDGE)  # how far the repairs can grow a heart, in pixels
 
 
@@ -39,34 +34,6 @@ def repaired(mask: np.ndarray, log_score: np.ndarray) -> np.ndarray:
         if np.array_equal(inner, before):
             break
     return mask
-
-
-def rounder(mask: np.ndarray, log_score: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield ever smoother versions of a repaired slice (H, W), each repaired, with what was done.
-
-    First its wall made convex, then the same of the slice smoothed by growing disks.
-    """
-    yield "convex wall", repaired(convex_wall(mask), log_score)
-    for radius in _DISKS:
-        smooth = repaired(convex_wall(smoothed(mask, radius)), log_score)
-        yield f"smoothed by {radius} px", smooth
-
-
-def repaired_heart(
-    mask: np.ndarray, log_score: np.ndarray, pixel_mm: PixelSize
-) -> np.ndarray | None:
-    """Return the first of the repairs of a slice (H, W) that is a plausible heart.
-
-    Repairs come from the smallest to those that smooth most; None says that none is plausible.
-    ``log_score`` is (C, H, W), nats that each pixel gains by each class.
-    """
-    fixed = repaired(mask, log_score)
-    if fixed.any() and is_valid(fixed, pixel_mm):
-        return fixed
-    for _, smoother in rounder(fixed, log_score):
-        if smoother.any() and is_valid(smoother, pixel_mm):
-            return smoother
-    return None
 
 
 def smoothed(mask: np.ndarray, radius: int) -> np.ndarray:

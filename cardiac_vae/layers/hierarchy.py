@@ -186,9 +186,17 @@ class Generator(nn.Module):
         Raises:
             ValueError: if more groups are given than there are.
         """
+        return self.image(self.draw(latents, batch, temperature)[-1]).float()
+
+    def draw(self, latents: Sequence[Tensor], batch: int, temperature: float) -> list[Tensor]:
+        """Return all groups, top first: those given, and below them draws at a temperature.
+
+        Raises:
+            ValueError: if more groups are given than there are.
+        """
         drawn, num_groups = list(latents), len(self.config.scales)
         if len(drawn) > num_groups:
             raise ValueError(f"latents: expected at most {num_groups} groups, got {len(drawn)}")
         while len(drawn) < num_groups:
             drawn.append(self.prior(drawn, batch).rsample(temperature))
-        return self.image(drawn[-1]).float()
+        return drawn

@@ -8,8 +8,6 @@ input's pixels is replaced by random classes, and the clean mask is to be explai
 which codes are hearts: there is no bound, and nothing to sample from.
 """
 
-from typing import NoReturn
-
 import torch
 import torch.nn.functional as F
 from pydantic import Field, PositiveInt
@@ -73,19 +71,6 @@ class Model(ShapeModel):
         """Return logits (B, C, H, W) of codes (B, Z)."""
         (z,) = latents
         return self.decoder(z).float()
-
-    def sample(
-        self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
-    ) -> NoReturn:
-        """There is no prior to draw from.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(
-            "sample: expected a model with a prior, got an autoencoder, whose codes have none; "
-            "take a recipe such as vae"
-        )
 
     @property
     def latent_sizes(self) -> list[int]:

@@ -127,17 +127,15 @@ class Model(ShapeModel):
         (z,) = latents
         return self._logits(z, self._rows(len(z), condition)).float()
 
-    def sample(
+    def draw(
         self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
-    ) -> Tensor:
-        """Return probabilities (num_samples, C, H, W) of codes from p(z | c).
+    ) -> list[Tensor]:
+        """Return codes (num_samples, Z) from p(z | c) as the one group.
 
         ``condition`` is (num_samples, K), or (1, K) for all; None is the prior of slices of which
         nothing is known.
         """
-        condition = self._rows(num_samples, condition)
-        z = self.prior(condition).rsample(temperature)
-        return self._logits(z, condition).float().softmax(dim=1)
+        return [self.prior(self._rows(num_samples, condition)).rsample(temperature)]
 
     @property
     def latent_sizes(self) -> list[int]:

@@ -107,11 +107,11 @@ class Model(ShapeModel):
         """Return logits (B, C, H, W); only the last group given counts, those below are drawn."""
         return self.generator(latents, len(latents[0]), temperature)
 
-    def sample(
+    def draw(
         self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
-    ) -> Tensor:
-        """Return probabilities (num_samples, C, H, W) with every group drawn from its prior."""
-        return self.generator([], num_samples, temperature).softmax(dim=1)
+    ) -> list[Tensor]:
+        """Return every group drawn from its prior, given the one above."""
+        return self.generator.draw([], num_samples, temperature)
 
     @property
     def latent_sizes(self) -> list[int]:

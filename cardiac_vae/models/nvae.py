@@ -246,26 +246,43 @@ class Model(ShapeModel):
         """Return the posterior mean of each group, each given the means above it."""
         return [step.z for step in self.infer(mask, is_broken, temperature=0.0)[1]]
 
+    @torch.no_grad()
+    def reconstruct(
+        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+    ) -> Tensor:
+        """Return probabilities (B, C, H, W) of the posterior means, decoded on the way down."""
+        state, _ = self.infer(mask, is_broken, temperature=0.0)
+        return self.top_down.head(state).float().softmax(dim=1)
+
     def decode(
         self, latents: Latents, temperature: float = 0.0, condition: Tensor | None = None
     ) -> Tensor:
         """Return logits (B, C, H, W); groups not given come from their conditional prior."""
-        return self._generate(len(latents[0]), latents, temperature)
+        return self._generate(len(latents[0]), latents, temperature)[1]
+
+    def draw(
+        self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
+    ) -> list[Tensor]:
+        """Return every group drawn from its prior, given all above it."""
+        return self._generate(num_samples, [], temperature)[0]
 
     def sample(
         self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
     ) -> Tensor:
-        """Return probabilities (num_samples, C, H, W) with every group drawn from its prior."""
-        return self._generate(num_samples, [], temperature).softmax(dim=1)
+        """Return probabilities (num_samples, C, H, W) of such draws, decoded on the way."""
+        return self._generate(num_samples, [], temperature)[1].softmax(dim=1)
 
-    def _generate(self, batch: int, latents: Latents, temperature: float) -> Tensor:
-        state = self.top_down.first_state(batch)
+    def _generate(
+        self, batch: int, latents: Latents, temperature: float
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return all groups, those not given drawn from their prior, and logits (B, C, H, W)."""
+        state, drawn = self.top_down.first_state(batch), list(latents)
         for index, group in enumerate(self.top_down.latent_groups()):
             state = self.top_down.before(index, state)
-            drawn = index >= len(latents)
-            z = group.prior(state).rsample(temperature) if drawn else latents[index]
-            state = group.next_state(state, z)
-        return self.top_down.head(state).float()
+            if index == len(drawn):
+                drawn.append(group.prior(state).rsample(temperature))
+            state = group.next_state(state, drawn[index])
+        return drawn, self.top_down.head(state).float()
 
     @property
     def latent_sizes(self) -> list[int]:

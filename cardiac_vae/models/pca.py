@@ -188,12 +188,11 @@ class Model(ClosedFormModel):
         (z,) = latents
         return self.sharpness * self._planes(self.maps_of(z))
 
-    def sample(
+    def draw(
         self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
-    ) -> Tensor:
-        """Return probabilities (num_samples, C, H, W) of codes from N(0, temperature^2 I)."""
-        z = temperature * torch.randn(num_samples, len(self.std), device=self.std.device)
-        return self.decode([z]).softmax(dim=1)
+    ) -> list[Tensor]:
+        """Return codes (num_samples, Z) from N(0, temperature^2 I) as the one group."""
+        return [temperature * torch.randn(num_samples, len(self.std), device=self.std.device)]
 
     @property
     def latent_sizes(self) -> list[int]:

@@ -123,13 +123,12 @@ class Model(ShapeModel):
         (z,) = latents
         return self.likelihood.logits(self.decoder(z).float())
 
-    def sample(
+    def draw(
         self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
-    ) -> Tensor:
-        """Return probabilities (num_samples, C, H, W) of codes from N(0, temperature^2 I)."""
+    ) -> list[Tensor]:
+        """Return codes (num_samples, Z) from N(0, temperature^2 I) as the one group."""
         device = next(self.parameters()).device
-        z = temperature * torch.randn(num_samples, self.config.latent_dim, device=device)
-        return self.decode([z]).softmax(dim=1)
+        return [temperature * torch.randn(num_samples, self.config.latent_dim, device=device)]
 
     @torch.no_grad()
     def sample_near(

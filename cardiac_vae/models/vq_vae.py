@@ -163,14 +163,14 @@ class Model(ShapeModel):
         codes = self._codes(self.quantizer.nearest(self._split(z)))
         return self.decoder(straight_through(z, codes)).float()
 
-    def sample(
+    def draw(
         self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None
-    ) -> Tensor:
-        """Return probabilities (num_samples, C, H, W) of tokens drawn from the prior."""
+    ) -> list[Tensor]:
+        """Return a grid of codes (num_samples, T D, h, w) of tokens drawn from the prior."""
         drawn = self.prior.sample(num_samples, temperature)
         positions = (*self.config.grid, self.config.tokens_per_position)
         k = drawn.reshape(num_samples, *positions).movedim(-1, 1)
-        return self.decoder(self._codes(k)).float().softmax(dim=1)
+        return [self._codes(k)]
 
     @torch.no_grad()
     def tokens(self, mask: Tensor, is_broken: Tensor | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_vae.anatomy.repair import repaired, rounder
+from cardiac_vae.anatomy.repair import convex_wall, repaired, smoothed
 from cardiac_vae.labels import Structure
 
 EMPTIED = "emptied"
@@ -97,4 +97,8 @@ def partial_hearts(drawn: np.ndarray, log_score: np.ndarray) -> list[Candidate]:
 
 def _rounder(route: str, fixed: np.ndarray, log_score: np.ndarray) -> list[Candidate]:
     """Return a repaired mask with a convex wall, and smoothed by growing disks; each repaired."""
-    return [Candidate(f"{route}, {done}", mask) for done, mask in rounder(fixed, log_score)]
+    rounder = [Candidate(f"{route}, convex wall", repaired(convex_wall(fixed), log_score))]
+    for radius in (1, 2, 3):
+        mask = repaired(convex_wall(smoothed(fixed, radius)), log_score)
+        rounder.append(Candidate(f"{route}, smoothed by {radius} px", mask))
+    return rounder

@@ -8,8 +8,9 @@ it, and the model is told that this is what the code means:
 
     L(z) = -log p(x' | z),    z ~ p(z)
 
-A sample that is plausible already, or that no small repair makes so, costs nothing. All pixels of
-x' count: if only those did that the repair changed, nothing would hold the others where they are.
+The draw z itself has no gradient: else the prior would shrink to where hearts are easy.
+All pixels of x' count: if only those did that the repair changed, nothing would hold the others
+where they are. A sample that is plausible already, or that no small repair makes so, costs nothing.
 """
 
 import numpy as np
@@ -18,13 +19,11 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from cardiac_vae.anatomy.criteria import is_valid
-from cardiac_vae.anatomy.repair import repaired_heart
+from cardiac_vae.anatomy.repair import repaired
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.transforms import one_hot
 from cardiac_vae.layers.likelihoods import categorical_nll
 from cardiac_vae.shape_model import ShapeModel
-
-_SMALLEST = 1e-30  # of a probability, so that its logarithm is finite in float32
 
 
 class SampleRepairConfig(StrictConfig):
@@ -57,9 +56,10 @@ def sample_repair_loss(
 
     ``condition`` (num_samples, K) is what a model with conditions is told.
     """
-    probabilities = model.sample(num_samples, 1.0, condition)
-    log_probability = probabilities.float().clamp(min=_SMALLEST).log()
-    scores = log_probability.detach().cpu().numpy()
+    with torch.no_grad():
+        latents = model.draw(num_samples, 1.0, condition)
+    logits = model.decode(latents, condition=condition)
+    scores = logits.log_softmax(dim=1).detach().cpu().numpy()
     wanted = scores.argmax(axis=1).astype(np.uint8)
     is_repaired, plausible = np.zeros(num_samples, bool), 0
     for index, (mask, score) in enumerate(zip(wanted, scores, strict=True)):
@@ -67,8 +67,10 @@ def sample_repair_loss(
             continue
         if is_valid(mask, pixel_mm):
             plausible += 1
-        elif (heart := repaired_heart(mask, score, pixel_mm)) is not None:
+            continue
+        heart = repaired(mask, score)
+        if heart.any() and is_valid(heart, pixel_mm):
             wanted[index], is_repaired[index] = heart, True
-    device = probabilities.device
-    cost = categorical_nll(log_probability, one_hot(torch.from_numpy(wanted)).to(device))
+    device = logits.device
+    cost = categorical_nll(logits, one_hot(torch.from_numpy(wanted)).to(device))
     return (cost * torch.from_numpy(is_repaired).to(device)).mean(), plausible / num_samples

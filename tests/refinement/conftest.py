@@ -15,30 +15,6 @@ def refiner(tiny_model: Path) -> Refiner:
 
 
 @pytest.fixture(scope="session")
-def heart() -> Callable[..., np.ndarray]:
-    """Return a function that draws a valid short-axis slice."""
-
-    def draw(
-        shape: tuple[int, int] = (100, 90),
-        pixel_mm: tuple[float, float] = (1.5, 1.5),
-        lv_mm: float = 18.0,
-        wall_mm: float = 9.0,
-    ) -> np.ndarray:
-        """Return (H, W) uint8: an LV in its wall near the middle, an RV to its left."""
-        rows, columns = np.indices(shape)
-        down = (rows - shape[0] / 2) * pixel_mm[0]
-        right = (columns - shape[1] / 2) * pixel_mm[1]
-        radius = np.hypot(down, right - 8)
-        mask = np.zeros(shape, np.uint8)
-        mask[np.hypot(down / 1.3, right + 14) < lv_mm + 6] = 1
-        mask[radius < lv_mm + wall_mm] = 2
-        mask[radius < lv_mm] = 3
-        return mask
-
-    return draw
-
-
-@pytest.fixture(scope="session")
 def broken_volume(heart: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     """Return a function that draws a volume whose slices are broken in many ways."""
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from cardiac_vae.anatomy.criteria import is_valid
 from cardiac_vae.models import build_model
+from cardiac_vae.training import module as training_module
 from cardiac_vae.training.batches import StepBatches
 from cardiac_vae.training.fit import fit
 from cardiac_vae.training.module import ObjectiveConfig, ShapeModule
@@ -46,10 +47,13 @@ class Drawing(nn.Module):
         planes = torch.from_numpy(np.stack(masks)[:, None] == np.arange(4)[:, None, None])
         self.logits = nn.Parameter(SURE * planes.float())
 
-    def sample(self, num_samples, temperature=1.0, condition=None):
+    def draw(self, num_samples, temperature=1.0, condition=None):
         assert num_samples == len(self.logits)
         assert temperature == 1
-        return self.logits.softmax(dim=1)
+        return [torch.arange(num_samples)]
+
+    def decode(self, latents, temperature=0.0, condition=None):
+        return self.logits[latents[0]]
 
 
 def test_the_loss_is_what_the_repaired_heart_costs():
@@ -97,27 +101,30 @@ def test_samples_are_drawn_when_they_are_due(weight, due):
     assert [step for step in range(8) if config.is_due(step, (step + 1) / 8)] == due
 
 
-def test_a_fit_logs_and_learns_it(hearts, fit_config, tmp_path):
-    """The same fit with and without: other weights, and the share of plausible samples is known."""
-    results = {}
+@pytest.mark.parametrize(("name", "drawn"), [("vae", 3), ("ae", 0)])
+def test_a_step_adds_the_weighted_loss_of_models_with_a_prior(
+    name, drawn, hearts, fit_config, tmp_path, monkeypatch
+):
+    """In six steps of which the last three draw; the loss that stands in is 1 nat each time."""
+    calls = []
+
+    def one_nat(model, num_samples, pixel_mm, condition):
+        calls.append((num_samples, pixel_mm, condition))
+        return torch.ones(()), 0.25
+
+    monkeypatch.setattr(training_module, "sample_repair_loss", one_nat)
+    losses = {}
     for weight in (0.0, 5.0):
-        objective = ObjectiveConfig(
-            broken_share=0, sample_repair=SampleRepairConfig(weight=weight, num_samples=4)
-        )
-        config = fit_config(steps=6, validate_every=6, batch_size=6)
+        repair = SampleRepairConfig(weight=weight, num_samples=4, every=1)
+        objective = ObjectiveConfig(broken_share=0, sample_repair=repair)
         torch.manual_seed(0)
         settings = {"image_size": 16, "channels": [8, 8], "latent_dim": 4}
-        module = ShapeModule(build_model("vae", settings), objective, config)
-        batches = StepBatches({"mask": hearts}, 6, 6, seed=0)
-        result = fit(
-            module,
-            batches,
-            DataLoader([{"mask": hearts}], batch_size=None),
-            config,
-            tmp_path / str(weight),
+        module = ShapeModule(
+            build_model(name, settings), objective, fit_config(steps=6), (2.0, 1.0)
         )
-        results[weight] = (result, [value.clone() for value in module.parameters()])
-    assert "train/valid_samples" not in results[0.0][0].metrics
-    assert 0 <= results[5.0][0].metrics["train/valid_samples"] <= 1
-    pairs = zip(results[0.0][1], results[5.0][1], strict=True)
-    assert any(not torch.equal(*pair) for pair in pairs)
+        validation = DataLoader([{"mask": hearts}], batch_size=None)
+        batches = StepBatches({"mask": hearts}, 6, 6, seed=0)
+        result = fit(module, batches, validation, module.config, tmp_path / str(weight))
+        losses[weight] = result.metrics["train/loss"]
+    assert calls == [(4, (2.0, 1.0), None)] * drawn
+    assert losses[5.0] - losses[0.0] == pytest.approx(5.0 if drawn else 0.0, abs=1e-3)
