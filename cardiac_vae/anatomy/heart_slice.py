@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cardiac_vae.anatomy.topology import bounding_box, holes, largest_part
+from cardiac_vae.anatomy.topology import bounding_box, holes, largest_part, pixels_of
 from cardiac_vae.labels import Structure
 
 PixelSize = tuple[float, float]
@@ -30,22 +30,22 @@ class HeartSlice:
     @cached_property
     def lv(self) -> np.ndarray:
         """Left ventricular cavity."""
-        return self._mask == Structure.LV
+        return pixels_of(self._mask, Structure.LV)
 
     @cached_property
     def myo(self) -> np.ndarray:
         """Left ventricular myocardium."""
-        return self._mask == Structure.MYO
+        return pixels_of(self._mask, Structure.MYO)
 
     @cached_property
     def rv(self) -> np.ndarray:
         """Right ventricular cavity."""
-        return self._mask == Structure.RV
+        return pixels_of(self._mask, Structure.RV)
 
     @cached_property
     def background(self) -> np.ndarray:
         """Neither, within the array."""
-        return self._mask == Structure.BACKGROUND
+        return pixels_of(self._mask, Structure.BACKGROUND)
 
     @cached_property
     def lv_part(self) -> np.ndarray:

@@ -24,8 +24,9 @@ def concavity_mm(structure: np.ndarray, pixel_mm: tuple[float, float]) -> float:
     edges = np.roll(hull, -1, axis=0) - hull
     normals = np.stack([-edges[:, 1], edges[:, 0]], axis=1)
     normals /= np.hypot(edges[:, 0], edges[:, 1])[:, None]
-    inwards = outside @ normals.T - (normals * hull).sum(axis=1)
-    return max(0.0, float(inwards.min(axis=1).max()))
+    inwards = normals @ outside.T  # (edges, pixels)
+    inwards -= (normals * hull).sum(axis=1)[:, None]
+    return max(0.0, float(inwards.min(axis=0).max()))
 
 
 def circularity(structure: np.ndarray, pixel_mm: tuple[float, float]) -> float:
@@ -71,6 +72,26 @@ def convex_hull(structure: np.ndarray) -> list[Point]:
     left = _half_hull([*zip(used, first, strict=True), bottom])
     right = _half_hull([*zip(used[::-1], last[::-1], strict=True), top])
     return left[:-1] + right[:-1]
+
+
+def inside_hull(corners: list[Point], shape: tuple[int, ...]) -> np.ndarray:
+    """Return the pixels whose centers lie in the hull of ``convex_hull``, (H, W) bool.
+
+    ``shape`` is that of the structure, which fills its rows from the first to the last. In whole
+    numbers: on the way down an edge says where a row begins, on the way up where it ends.
+    """
+    start = np.array(corners)
+    step = np.array([*corners[1:], corners[0]]) - start
+    rows, columns = np.arange(shape[0]), np.arange(shape[1])
+    down, up = step[:, 0] > 0, step[:, 0] < 0
+    first = -_columns_at(rows, start[down] * (1, -1), step[down] * (1, -1)).min(0, initial=0)
+    last = _columns_at(rows, start[up], step[up]).min(axis=0, initial=shape[1] - 1)
+    return (columns >= first[:, None]) & (columns <= last[:, None])
+
+
+def _columns_at(rows: np.ndarray, start: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Return the last whole column before each of some lines (N, 2) in each row, (N, rows)."""
+    return start[:, 1:] + step[:, 1:] * (rows - start[:, :1]) // step[:, :1]
 
 
 def _half_hull(points: list[Point]) -> list[Point]:

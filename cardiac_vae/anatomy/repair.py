@@ -6,8 +6,8 @@ promise nothing: what comes out is checked like every candidate.
 
 import numpy as np
 
-from cardiac_vae.anatomy.outline import convex_hull
-from cardiac_vae.anatomy.topology import bounding_box, grown, holes, largest_part
+from cardiac_vae.anatomy.outline import convex_hull, inside_hull
+from cardiac_vae.anatomy.topology import bounding_box, grown, holes, largest_part, pixels_of
 from cardiac_vae.labels import HEART, Structure
 
 _ROUNDS = 2  # a removed part can open what another repair has to close
@@ -42,9 +42,9 @@ def smoothed(mask: np.ndarray, radius: int) -> np.ndarray:
     The LV with its wall, then the LV, then the RV are opened and closed by a disk of ``radius``
     pixels; the wall is what lies between.
     """
-    left = _rounded((mask == Structure.LV) | (mask == Structure.MYO), radius)
-    lv = _rounded(mask == Structure.LV, radius)
-    rv = _rounded(mask == Structure.RV, radius)
+    left = _rounded(pixels_of(mask, Structure.LV) | pixels_of(mask, Structure.MYO), radius)
+    lv = _rounded(pixels_of(mask, Structure.LV), radius)
+    rv = _rounded(pixels_of(mask, Structure.RV), radius)
     result = np.zeros_like(mask)
     result[rv] = Structure.RV
     result[left] = Structure.MYO
@@ -57,12 +57,13 @@ def convex_wall(mask: np.ndarray) -> np.ndarray:
 
     What lies between the pixel centers of the hull and was no LV becomes wall.
     """
-    left = (mask == Structure.LV) | (mask == Structure.MYO)
-    if not (mask == Structure.MYO).any():
+    left = pixels_of(mask, Structure.LV) | pixels_of(mask, Structure.MYO)
+    if not pixels_of(mask, Structure.MYO).any():
         return mask
     result = mask.copy()
     rows, columns = bounding_box(left)
-    hull = _filled_hull(left[rows, columns])
+    left = left[rows, columns]
+    hull = inside_hull(convex_hull(left), left.shape)
     inner = result[rows, columns]
     inner[hull & (inner != Structure.LV)] = Structure.MYO
     return result
@@ -71,9 +72,10 @@ def convex_wall(mask: np.ndarray) -> np.ndarray:
 def _keep_largest_parts(mask: np.ndarray, log_score: np.ndarray) -> None:
     """Give the pixels of every smaller part to the best other class."""
     for structure in HEART:
-        present = mask == structure
-        lost = present & ~largest_part(present)
-        if lost.any():
+        present = pixels_of(mask, structure)
+        part = largest_part(present)
+        if part is not present:
+            lost = present & ~part
             others = log_score[:, lost].copy()
             others[structure] = -np.inf
             mask[lost] = others.argmax(axis=0)
@@ -81,7 +83,7 @@ def _keep_largest_parts(mask: np.ndarray, log_score: np.ndarray) -> None:
 
 def _close_wall(mask: np.ndarray) -> None:
     """Put myocardium between the LV and whatever else it touches."""
-    lv = mask == Structure.LV
+    lv = pixels_of(mask, Structure.LV)
     if lv.any():
         beside = grown(lv) & ~lv
         mask[beside] = Structure.MYO
@@ -90,17 +92,17 @@ def _close_wall(mask: np.ndarray) -> None:
 def _fill_holes(mask: np.ndarray, log_score: np.ndarray) -> None:
     """Give what a structure encloses to it, and what the heart encloses to the best structure."""
     for structure in (Structure.LV, Structure.RV):
-        mask[holes(mask == structure)] = structure
-    myo = mask == Structure.MYO
-    mask[holes(myo, around=mask == Structure.LV)] = Structure.MYO
-    enclosed = holes(mask > 0) & (mask == Structure.BACKGROUND)
+        mask[holes(pixels_of(mask, structure))] = structure
+    myo = pixels_of(mask, Structure.MYO)
+    mask[holes(myo, around=pixels_of(mask, Structure.LV))] = Structure.MYO
+    enclosed = holes(mask > 0) & pixels_of(mask, Structure.BACKGROUND)
     if enclosed.any():
         mask[enclosed] = log_score[1:, enclosed].argmax(axis=0) + 1
 
 
 def _bridge_gap(mask: np.ndarray) -> None:
     """Let the RV reach the myocardium where a thin gap of background lies between."""
-    rv, myo = mask == Structure.RV, mask == Structure.MYO
+    rv, myo = pixels_of(mask, Structure.RV), pixels_of(mask, Structure.MYO)
     if not rv.any() or not myo.any():
         return
     near_rv, near_myo = grown(rv), grown(myo)
@@ -109,19 +111,9 @@ def _bridge_gap(mask: np.ndarray) -> None:
     for _ in range(_WIDEST_BRIDGE):
         farther = grown(near_rv)
         if (farther & myo).any():  # both have grown over the whole gap by now
-            mask[near_rv & near_myo & (mask == Structure.BACKGROUND)] = Structure.RV
+            mask[near_rv & near_myo & pixels_of(mask, Structure.BACKGROUND)] = Structure.RV
             return
         near_rv, near_myo = farther, grown(near_myo)
-
-
-def _filled_hull(structure: np.ndarray) -> np.ndarray:
-    """Return the pixels whose centers lie in the hull of a structure's, (H, W) bool."""
-    corners = convex_hull(structure)
-    rows, columns = np.ogrid[: structure.shape[0], : structure.shape[1]]
-    inside = np.ones(structure.shape, bool)
-    for (r0, c0), (r1, c1) in zip(corners, [*corners[1:], corners[0]], strict=True):
-        inside &= (r1 - r0) * (columns - c0) - (c1 - c0) * (rows - r0) >= 0
-    return inside
 
 
 def _rounded(structure: np.ndarray, radius: int) -> np.ndarray:

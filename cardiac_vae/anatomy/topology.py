@@ -12,6 +12,11 @@ EIGHT_CONNECTED = np.ones((3, 3), bool)
 FOUR_CONNECTED = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 
 
+def pixels_of(mask: np.ndarray, label: int) -> np.ndarray:
+    """Return where a mask (H, W) has a label, as (H, W) bool."""
+    return mask == int(label)  # beside a member of an enumeration numpy widens the mask first
+
+
 def bounding_box(structure: np.ndarray) -> tuple[slice, slice]:
     """Return the rows and columns that a structure (H, W) reaches; empty slices if it is empty."""
     rows, columns = np.flatnonzero(structure.any(axis=1)), np.flatnonzero(structure.any(axis=0))
@@ -47,6 +52,8 @@ def holes(structure: np.ndarray, around: np.ndarray | None = None) -> np.ndarray
     enclosed = np.zeros(structure.shape, bool)
     box = bounding_box(structure)
     inner = structure[box]
+    if _has_one_run_a_row(inner):  # a hole would part its rows
+        return enclosed
     free = np.ones((inner.shape[0] + 2, inner.shape[1] + 2), bool)
     np.logical_not(inner, out=free[1:-1, 1:-1])
     regions, num_regions = ndimage.label(free, FOUR_CONNECTED)
@@ -59,6 +66,13 @@ def holes(structure: np.ndarray, around: np.ndarray | None = None) -> np.ndarray
         is_hole[regions[around[box]]] = False
     enclosed[box] = is_hole[regions]
     return enclosed
+
+
+def _has_one_run_a_row(structure: np.ndarray) -> bool:
+    """Say whether no row of a structure (H, W) bool has a gap in it."""
+    starts = np.count_nonzero(structure[:, 1:] > structure[:, :-1])
+    starts += np.count_nonzero(structure[:, :1])
+    return starts == np.count_nonzero(structure.any(axis=1))
 
 
 def holes_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -22,11 +22,15 @@ def detached_voxels(mask: np.ndarray) -> np.ndarray:
     Voxels touch by face, edge or corner. A heart has one of each; what lies apart is a mistake.
     """
     detached = np.zeros(mask.shape, bool)
+    boxes = ndimage.find_objects(mask.astype(np.uint8), max_label=max(HEART))
     for structure in HEART:
-        parts, num_parts = ndimage.label(mask == structure, np.ones((3, 3, 3)))
+        box = boxes[structure - 1]
+        if box is None:
+            continue
+        parts, num_parts = ndimage.label(mask[box] == structure, np.ones((3, 3, 3)))
         if num_parts > 1:
             largest = 1 + np.bincount(parts.ravel())[1:].argmax()
-            detached |= (parts > 0) & (parts != largest)
+            detached[box] |= (parts > 0) & (parts != largest)
     return detached
 
 

@@ -15,9 +15,9 @@ import torch
 from pydantic import NonNegativeFloat, PositiveInt
 
 from cardiac_vae.anatomy.criteria import (
+    CRITERIA,
     VolumeVerdict,
     check_volume,
-    violations,
     volume_verdict,
 )
 from cardiac_vae.anchors import nearest, read_anchors
@@ -173,7 +173,7 @@ class Refiner:
         changed = (refined != mask).sum(axis=(1, 2))
         after = list(before.slices)
         for index in np.flatnonzero(changed):
-            after[index] = violations(refined[index], spacing_mm[1:])
+            after[index] = dict.fromkeys(CRITERIA, 0.0)  # as was found when it was chosen
         return RefinementResult(
             mask=refined,
             is_changed=bool(changed.any()),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cardiac_vae.anatomy.outline import circularity, concavity_mm
+from cardiac_vae.anatomy.outline import circularity, concavity_mm, convex_hull, inside_hull
 
 
 def ellipse(semi_axes, angle=0.0, offset=(0.0, 0.0)) -> np.ndarray:
@@ -46,6 +46,19 @@ def test_thread_point_and_nothing_have_no_concavity(shape):
 
 def test_diagonal_thread_has_no_concavity():
     assert concavity_mm(np.eye(9, dtype=bool), (1.0, 2.0)) == 0
+
+
+def test_inside_the_hull_is_left_of_every_edge(rng):
+    for _ in range(50):
+        size = rng.integers(1, 20, 2)
+        structure = rng.random(size) < rng.uniform(0.05, 0.5)
+        structure[[0, -1], rng.integers(size[1], size=2)] = True  # fills its rows
+        corners = convex_hull(structure)
+        rows, columns = np.indices(structure.shape)
+        expected = np.ones(structure.shape, bool)
+        for (r0, c0), (r1, c1) in zip(corners, [*corners[1:], corners[0]], strict=True):
+            expected &= (r1 - r0) * (columns - c0) >= (c1 - c0) * (rows - r0)
+        np.testing.assert_array_equal(inside_hull(corners, structure.shape), expected)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 17])

@@ -42,6 +42,12 @@ def test_holes_agree_with_scipy_on_noise(rng):
         np.testing.assert_array_equal(holes(noise), filled & ~noise)
 
 
+def test_rows_without_gaps_enclose_nothing_and_one_gap_can():
+    assert not holes(draw("..xx", "xx..", ".xxx")).any()
+    np.testing.assert_array_equal(holes(draw(".xx.", "xx.x", ".xxx")), draw("....", "..x.", "...."))
+    np.testing.assert_array_equal(holes(draw("xxx", "x.x", "xxx").T), draw("...", ".x.", "..."))
+
+
 def test_hole_with_its_guest_is_no_hole():
     ring = draw("xxxxx", "x...x", "xxxxx", "x...x", "xxxxx")
     guest = draw(".....", ".....", ".....", ".x...", ".....")

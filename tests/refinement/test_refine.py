@@ -37,7 +37,7 @@ def soft(rng, mask):
 def assert_kept_promises(result, mask, spacing_mm):
     assert result.mask.dtype == np.uint8
     assert result.mask.shape == mask.shape
-    assert check_volume(result.mask, spacing_mm).is_valid
+    assert result.after == check_volume(result.mask, spacing_mm)
     assert result.after.is_valid
     assert result.after.num_valid_slices >= result.before.num_valid_slices
     changed = (result.mask != mask).sum(axis=(1, 2))
