@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from cardiac_vae.data.transforms import one_hot
+from cardiac_vae.layers.batch_statistics import statistics_of
 from cardiac_vae.shape_model import ShapeModel
+
+_NUM_OBSERVED = 4  # batches of samples whose statistics the batch norms take
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,34 @@ def encode_slices(model: ShapeModel, masks: np.ndarray, batch_size: int = 64) ->
 
 @torch.no_grad()
 def sample_slices(
-    model: ShapeModel, num_samples: int, temperature: float, batch_size: int = 64
+    model: ShapeModel,
+    num_samples: int,
+    temperature: float,
+    batch_size: int = 64,
+    condition: Tensor | None = None,
 ) -> np.ndarray:
-    """Draw label maps (num_samples, H, W) uint8 from the prior of a model."""
+    """Draw label maps (num_samples, H, W) uint8 from the prior of a model in evaluation mode.
+
+    Batch norms have the statistics of samples meanwhile (``layers.batch_statistics``).
+    ``condition`` (N, K) holds those that samples may have.
+    """
+
+    def observe() -> None:
+        for _ in range(_NUM_OBSERVED):
+            model.sample(batch_size, temperature, some_conditions(condition, batch_size))
+
     sizes = [min(batch_size, num_samples - start) for start in range(0, num_samples, batch_size)]
-    return np.concatenate([_decided(model.sample(size, temperature)) for size in sizes])
+    with statistics_of(model, observe):
+        drawn = [
+            _decided(model.sample(size, temperature, some_conditions(condition, size)))
+            for size in sizes
+        ]
+    return np.concatenate(drawn)
+
+
+def some_conditions(condition: Tensor | None, number: int) -> Tensor | None:
+    """Return rows of (N, K) drawn with replacement, (number, K); of None none."""
+    return None if condition is None else condition[torch.randint(len(condition), (number,))]
 
 
 def _decided(probabilities: Tensor) -> np.ndarray:

@@ -19,6 +19,7 @@ from cardiac_vae.anatomy.criteria import is_valid
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.conditions import Condition, encode_conditions, slice_conditions
 from cardiac_vae.data.prepared import PreparedCase
+from cardiac_vae.evaluation.decoding import sample_slices
 from cardiac_vae.evaluation.intervals import interval
 from cardiac_vae.labels import HEART, NUM_CLASSES
 from cardiac_vae.metrics.overlap import dice
@@ -220,22 +221,13 @@ def _score_samples(
     pixel_mm: tuple[float, float],
     config: ReconstructionConfig,
 ) -> dict[str, Any]:
-    verdicts: list[float] = []
-    while len(verdicts) < config.num_samples:
-        size = min(config.batch_size, config.num_samples - len(verdicts))
-        drawn = model.sample(size, temperature, some_conditions(condition, size))
-        masks = drawn.argmax(dim=1).cpu().numpy().astype(np.uint8)
-        verdicts += [float(is_valid_heart(mask, pixel_mm)) for mask in masks]
+    masks = sample_slices(model, config.num_samples, temperature, config.batch_size, condition)
+    verdicts = _validity(masks, pixel_mm)
     return {
         "temperature": temperature,
         "num_samples": len(verdicts),
         "valid_share": float(np.mean(verdicts)),
     }
-
-
-def some_conditions(condition: Tensor | None, number: int) -> Tensor | None:
-    """Return rows of (N, K) drawn with replacement, (number, K); of None none."""
-    return None if condition is None else condition[torch.randint(len(condition), (number,))]
 
 
 def _validity(masks: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cardiac_vae.data.conditions import Condition, encode_conditions
+from cardiac_vae.evaluation.decoding import some_conditions
 from cardiac_vae.evaluation.reconstruction import (
     HeldOutSlices,
     is_valid_heart,
-    some_conditions,
 )
 from cardiac_vae.labels import NUM_CLASSES, Phase
 from cardiac_vae.reports import figures, pictures, shape_scores

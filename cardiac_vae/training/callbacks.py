@@ -9,8 +9,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from cardiac_vae.layers.batch_statistics import re_estimate
 from cardiac_vae.training.fitted_module import FittedModule
 
 
@@ -46,20 +46,15 @@ class Recalibrate(Callback):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the averaged weights the last batches."""
-        layers = [layer for layer in pl_module.modules() if isinstance(layer, _BatchNorm)]
-        if not layers or not self._recent or not isinstance(pl_module, FittedModule):
+        if not self._recent or not isinstance(pl_module, FittedModule):
             return
-        momenta = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # the mean over all batches, not a running one
-        pl_module.train()
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
+
+        def observe() -> None:
             while self._recent:
                 pl_module.observe(self._recent.popleft())
-        pl_module.eval()
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
+
+        with trainer.precision_plugin.forward_context():
+            re_estimate(pl_module, observe)
 
 
 class SeedEachStep(Callback):
