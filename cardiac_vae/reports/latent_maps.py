@@ -32,9 +32,10 @@ def latent_map(
 
     ``shares`` are those of the variance along the axes.
     """
-    figure = Figure(figsize=(9.6, 3.5))
+    figure = Figure(figsize=(9.6, 4.1))
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
     by_group, by_phase, by_position = panels
+    reach = 1.05 * float(np.abs(points).max())
     groups = [condition.group for condition in conditions]
     _scatter(by_group, points, groups, dict(zip(_in_order(groups), _styles(), strict=False)), {})
     phases = [condition.phase for condition in conditions]
@@ -44,7 +45,8 @@ def latent_map(
         axes.set_title(title)
         axes.set_xlabel(f"component 1 ({100 * shares[0]:.0f} %)")
         axes.grid(visible=True)
-        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_aspect("equal")
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
     by_group.set_ylabel(f"component 2 ({100 * shares[1]:.0f} %)")
     return figure
 
@@ -80,7 +82,7 @@ def _scatter(
                 linewidths=0.3,
                 label=names.get(kind, kind) or "unknown",
             )
-    axes.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    axes.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
 
 
 def _along_the_heart(
@@ -99,6 +101,7 @@ def _along_the_heart(
         edgecolors="white",
         linewidths=0.3,
     )
-    bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.7, aspect=25)
+    below = axes.inset_axes((0.1, -0.26, 0.8, 0.04))  # where the other panels have their legend
+    bar = figure.colorbar(shown, cax=below, orientation="horizontal")
     bar.set_ticks([0, 0.5, 1], labels=["base", "middle", "apex"], fontsize=7.5)
     bar.outline.set_edgecolor(MUTED)

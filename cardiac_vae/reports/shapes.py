@@ -6,7 +6,7 @@ from typing import Any
 from cardiac_vae.reports import figures, shape_scores
 from cardiac_vae.reports.html import Section, figure, heading, paragraph
 from cardiac_vae.reports.inputs import RecipeResults, Study
-from cardiac_vae.reports.shape_pictures import Picture
+from cardiac_vae.reports.sitting import Picture
 from cardiac_vae.reports.tables import NO_VALUE, interval, number, plain_table
 
 

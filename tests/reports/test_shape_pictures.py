@@ -16,6 +16,7 @@ from cardiac_vae.models import build_model
 from cardiac_vae.reports import hearts, latent_maps, shape_pictures
 from cardiac_vae.reports.hearts import HeartLine, hearts_on_demand, lines_of_hearts
 from cardiac_vae.reports.latent_maps import latent_map
+from cardiac_vae.reports.latent_pictures import _most_typical
 from cardiac_vae.reports.shape_pictures import pictures_of
 from cardiac_vae.reports.style import BETTER, INK, SAME, WORSE, colored
 from cardiac_vae.shape_model import ShapeModel
@@ -113,13 +114,23 @@ def test_traversals_start_at_the_slice_nearest_to_the_mean_and_hearts_grow_along
     assert columns == [f"{minus}3 SD", f"{minus}2 SD", f"{minus}1 SD", "0 SD"] + [
         f"+{step} SD" for step in (1, 2, 3)
     ]
-    assert [line.title for line in lines] == ["1", "2", "3", "4", "5", "6"]
+    assert [line.title for line in lines] == [f"direction {k}" for k in range(1, 7)]
     shown = slices.without_empty().masks
     [typical] = {tuple(np.flatnonzero((shown == line.masks[3]).all((1, 2)))) for line in lines}
     assert typical in [(3,), (4,), (5,)]
     sizes = (lines[0].masks > 0).sum(axis=(1, 2))
     assert (np.diff(sizes) >= 0).all()
     assert sizes[-1] > sizes[0]
+
+
+def test_a_slice_that_shows_every_structure_is_the_typical_one() -> None:
+    masks = np.zeros((5, 2, 8), np.uint8)
+    masks[:, 0, :3] = Structure.LV  # as all others but for the RV of the last ones
+    masks[:, 1, :3] = Structure.MYO
+    assert _most_typical(masks) == 0
+    for length, mask in zip((5, 2, 1), masks[2:], strict=True):
+        mask[1, 3 : 3 + length] = Structure.RV
+    assert _most_typical(masks) == 3
 
 
 def test_the_groups_of_a_hierarchy_share_the_lines(
