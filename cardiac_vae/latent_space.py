@@ -4,14 +4,14 @@
     traversal       z_l(s) = z_l + s sd_k v_k in one group; those below at their prior's mean
 
 The v_k are the orthonormal directions along which the codes of a group and the masks of a cohort
-covary most (maximum covariance analysis, the SVD form of partial least squares: Bretherton, Smith
-& Wallace 1992, sec. 2c), sd_k the standard deviation of the cohort's codes along them. Principal
-components of the codes alone would say little: where codes are near N(0, I), as a prior wants
-them, each direction is as good as any other. Of a linear model these are its own modes.
+covary most (maximum covariance analysis: Bretherton, Smith & Wallace 1992), sd_k the standard
+deviation of the cohort's codes along them. Principal components of the codes alone can say little:
+of codes near N(0, I), as a prior wants them, each direction is as good as any other. Directions of
+a linear model are all but its own modes.
 
 Lines are straight. Great circles (White 2016) keep the norm that draws of N(0, I) have, but codes
-here are posterior means, which lie inside that sphere, and the priors of a hierarchy are centered
-elsewhere for each mask.
+here are posterior means, whose norm differs from mask to mask, and the priors of a hierarchy are
+centered elsewhere for each mask.
 
 These are functions of a model's ``encode``, ``decode`` and ``edit`` alone, so no model has to know
 of them. A model with a codebook decodes each value at its nearest code.

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from cardiac_vae.reports.style import (
     WORSE,
@@ -130,13 +131,27 @@ def _frame_entry() -> Line2D:
 @styled
 def lines_of_hearts(lines: Sequence[HeartLine], columns: Sequence[str]) -> Figure:
     """Draw lines of N hearts under the names of N columns; what breaks a criterion is framed."""
-    figure = Figure(figsize=(9.6, 0.9 * len(lines) + 0.7))
-    grid = figure.subplots(len(lines), len(columns), squeeze=False)
-    for panels, line in zip(grid, lines, strict=True):
-        for axes, mask, is_valid in zip(panels, line.masks, line.validity, strict=True):
-            _drawn_heart(axes, mask, is_valid)
-        panels[0].set_ylabel(line.title, fontsize=8)
-    for axes, name in zip(grid[0], columns, strict=True):
-        axes.set_title(name, fontsize=8, fontweight="normal", loc="center")
+    height, width = lines[0].masks.shape[1:]
+    figure = Figure(figsize=(9.6, 0.35 + 9.2 / len(columns) * len(lines) * height / width))
+    axes = figure.subplots()
+    # One image for all: a panel for each heart would take seconds to lay out.
+    axes.imshow(
+        np.vstack([np.hstack([colored(mask) for mask in line.masks]) for line in lines]),
+        interpolation="nearest",
+    )
+    for row, line in enumerate(lines):
+        for column in np.flatnonzero(~np.array(line.validity)):
+            corner = (column * width + 0.5, row * height + 0.5)
+            frame = Rectangle(corner, width - 2, height - 2, fill=False, color=WORSE, linewidth=1.3)
+            axes.add_patch(frame)
+    axes.set_frame_on(False)
+    axes.set_xticks((np.arange(len(columns)) + 0.5) * width, columns)
+    axes.set_yticks(
+        (np.arange(len(lines)) + 0.5) * height,
+        [line.title for line in lines],
+        rotation=90,
+        va="center",
+    )
+    axes.tick_params(length=0, labelsize=8, labeltop=True, labelbottom=False)
     add_legend(figure, structure_lines([_frame_entry()]))
     return figure

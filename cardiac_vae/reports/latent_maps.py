@@ -35,7 +35,9 @@ def latent_map(
     figure = Figure(figsize=(9.6, 4.1))
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
     by_group, by_phase, by_position = panels
-    reach = 1.05 * float(np.abs(points).max())
+    middle = (points.max(axis=0) + points.min(axis=0)) / 2
+    reach = 1.05 * np.abs(points - middle).max()
+    (left, bottom), (right, top) = middle - reach, middle + reach
     groups = [condition.group for condition in conditions]
     _scatter(by_group, points, groups, dict(zip(_in_order(groups), _styles(), strict=False)), {})
     phases = [condition.phase for condition in conditions]
@@ -46,7 +48,7 @@ def latent_map(
         axes.set_xlabel(f"component 1 ({100 * shares[0]:.0f} %)")
         axes.grid(visible=True)
         axes.set_aspect("equal")
-        axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
+        axes.set(xlim=(left, right), ylim=(bottom, top))
     by_group.set_ylabel(f"component 2 ({100 * shares[1]:.0f} %)")
     return figure
 
@@ -101,7 +103,7 @@ def _along_the_heart(
         edgecolors="white",
         linewidths=0.3,
     )
-    below = axes.inset_axes((0.1, -0.26, 0.8, 0.04))  # where the other panels have their legend
+    below = axes.inset_axes((0.1, -0.2, 0.8, 0.03))  # where the other panels have their legend
     bar = figure.colorbar(shown, cax=below, orientation="horizontal")
     bar.set_ticks([0, 0.5, 1], labels=["base", "middle", "apex"], fontsize=7.5)
     bar.outline.set_edgecolor(MUTED)

@@ -70,12 +70,20 @@ def test_lines_of_hearts_have_titles_before_and_names_above_them(drawn: list[Fig
     masks = np.arange(4, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
     lines = [HeartLine("a", masks[:2], [True, False]), HeartLine("b", masks[2:], [True, True])]
     lines_of_hearts(lines, ["left", "right"])
-    panels = drawn[0].axes
-    shown = [panel.images[0].get_array()[0, 0].tolist() for panel in panels]
+    [panel] = drawn[0].axes
+    image = np.asarray(panel.images[0].get_array())
+    assert image.shape == (16, 16, 3)
+    shown = image[4::8, 4::8].reshape(4, 3).tolist()
     assert shown == colored(np.arange(4)[None])[0].tolist()
-    assert [panel.get_ylabel() for panel in panels] == ["a", "", "b", ""]
-    assert [panel.get_title(loc="center") for panel in panels] == ["left", "right", "", ""]
-    assert [panel.get_frame_on() for panel in panels] == [False, True, False, False]
+    above, before = panel.xaxis, panel.yaxis
+    assert [label.get_text() for label in above.get_ticklabels()] == ["left", "right"]
+    assert above.get_ticklocs().tolist() == [4, 12]
+    assert [label.get_text() for label in before.get_ticklabels()] == ["a", "b"]
+    assert before.get_ticklocs().tolist() == [4, 12]
+    [frame] = panel.patches
+    (left, top), (right, bottom) = frame.get_bbox().get_points()
+    assert 8 <= left < right <= 16
+    assert 0 <= top < bottom <= 8
 
 
 def lines_drawn(
