@@ -355,7 +355,7 @@ def test_a_traversal_starts_at_what_the_groups_down_to_the_moved_one_say(model, 
         moved = traverse(model, masks[:1], group, found.one_sd[0], (-3, 0, 3))
         still = model.edit(masks[:1], group, torch.zeros_like(z[:1]))
         torch.testing.assert_close(moved[1:2], still)
-        assert ((moved[::2] - still).abs().amax(dim=(1, 2, 3)) > 1e-4).all()
+        assert ((moved[::2] - still).abs().amax(dim=(1, 2, 3)) > 1e-5).all()
     torch.testing.assert_close(still, model.reconstruct(masks[:1]))  # nothing lies below the last
 
 

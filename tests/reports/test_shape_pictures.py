@@ -35,10 +35,10 @@ def slices() -> HeldOutSlices:
     """Return nine hearts (64, 64), each larger than the one before, an empty one amid them."""
     rows, columns = np.mgrid[:64, :64] - 31.5
     masks = np.zeros((10, 64, 64), np.uint8)
-    for mask, radius in zip(masks[[0, 1, 2, 3, 5, 6, 7, 8, 9]], np.arange(10, 19), strict=True):
-        distance = np.hypot(rows, columns)
-        mask[distance < radius] = Structure.MYO
-        mask[distance < 0.6 * radius] = Structure.LV
+    distance = np.hypot(rows, columns)
+    for index, radius in zip((0, 1, 2, 3, 5, 6, 7, 8, 9), np.arange(10, 19), strict=True):
+        masks[index][distance < radius] = Structure.MYO
+        masks[index][distance < 0.6 * radius] = Structure.LV
     conditions = [Condition("NOR", "ed", index / 9) for index in range(10)]
     return HeldOutSlices(masks, list("aaaaabbbbb"), list("aaaaabbbbb"), (1.5, 1.5), conditions)
 
@@ -178,7 +178,7 @@ def test_points_have_the_color_of_their_slice(drawn: list[Figure]) -> None:
     ]
     points = np.arange(10.0).reshape(5, 2)
     latent_map(points, (0.5, 0.25), conditions)
-    by_group, by_phase, by_position, _ = drawn[0].axes
+    by_group, by_phase, by_position = drawn[0].axes
 
     def kinds(panel: Any) -> dict[str, tuple[str, list[int]]]:
         return {
