@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,16 @@ def log_metrics(metrics: Mapping[str, Any], step: int | None = None) -> None:
 def log_artifact(path: Path) -> None:
     """Keep a copy of a file with the run."""
     _mlflow().log_artifact(str(path))
+
+
+def log_figures(figures: Mapping[str, bytes]) -> None:
+    """Keep PNG with the run, in its folder ``figures``; names may have folders of their own."""
+    with TemporaryDirectory() as folder:
+        for name, png in figures.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png)
+        _mlflow().log_artifacts(folder, "figures")
 
 
 def record_metrics(path: Path, metrics: Mapping[str, Any]) -> None:

@@ -29,10 +29,11 @@ def main() -> None:
             "Seed": str(preparation.seed),
             "Commit": tracking.git_commit(),
         }
-        page = build_report(Path(), preparation, models, facts)
+        report = build_report(Path(), preparation, models, facts)
         path = Path("reports/report.html")
-        path.write_text(page)
+        path.write_text(report.page)
         tracking.log_artifact(path)
+        tracking.log_figures(report.figures)
 
 
 if __name__ == "__main__":

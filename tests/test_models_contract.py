@@ -8,6 +8,7 @@ import torch
 
 from cardiac_vae.data.conditions import Condition, encode_conditions
 from cardiac_vae.data.transforms import one_hot
+from cardiac_vae.latent_space import encode_cohort, interpolate, leading_directions, traverse
 from cardiac_vae.models import available_models, build_model
 from cardiac_vae.shape_model import ClosedFormModel
 
@@ -344,6 +345,28 @@ def test_a_group_that_is_not_there_cannot_be_edited(model, masks):
     for group in (-1, len(model.latent_sizes)):
         with pytest.raises(ValueError, match=rf"group: expected 0 to \d, got {group}"):
             model.edit(masks, group, torch.zeros(1))
+
+
+def test_the_way_between_two_masks_starts_and_ends_at_their_reconstructions(model, masks):
+    steps = interpolate(model, masks[:2], masks[2:4], 5)
+    assert_distribution(steps.flatten(end_dim=1), (10, 4, 16, 16))
+    torch.testing.assert_close(steps[0], model.reconstruct(masks[:2]))
+    torch.testing.assert_close(steps[-1], model.reconstruct(masks[2:4]))
+    means = zip(model.encode(masks[:2]), model.encode(masks[2:4]), strict=True)
+    middle = model.decode([(first + second) / 2 for first, second in means])
+    torch.testing.assert_close(steps[2], middle.softmax(dim=1))
+
+
+def test_a_traversal_starts_at_what_the_groups_down_to_the_moved_one_say(model, masks):
+    codes = encode_cohort(model, masks)
+    for group, z in enumerate(codes):
+        found = leading_directions(z, masks, 2)
+        assert found.vectors.shape == (2, *z.shape[1:])
+        moved = traverse(model, masks[:1], group, found.one_sd[0], (-3, 0, 3))
+        still = model.edit(masks[:1], group, torch.zeros_like(z[:1]))
+        torch.testing.assert_close(moved[1:2], still)
+        assert ((moved[::2] - still).abs().amax(dim=(1, 2, 3)) > 1e-5).all()
+    torch.testing.assert_close(still, model.reconstruct(masks[:1]))  # nothing lies below the last
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -109,6 +109,15 @@ def test_a_stage_that_raises_leaves_a_failed_run(root: Path):
     assert [status_of(root, run_id) for run_id in run_ids] == ["FAILED"]
 
 
+def test_figures_lie_in_a_folder_of_their_run(root: Path):
+    with tracking.stage_run("report", {}, root=root) as run_id:
+        tracking.log_figures({"vae/samples.png": b"of the VAE", "nvae/samples.png": b"of the NVAE"})
+    [(uri,)] = query(root, "SELECT artifact_uri FROM runs WHERE run_uuid = ?", run_id)
+    figures = Path(uri.removeprefix("file://")) / "figures"
+    files = {str(f.relative_to(figures)): f.read_bytes() for f in figures.rglob("*.png")}
+    assert files == {"vae/samples.png": b"of the VAE", "nvae/samples.png": b"of the NVAE"}
+
+
 def test_steps_keep_their_number(root: Path):
     with tracking.stage_run("train", {}, root=root) as run_id:
         for step in (0, 50):

@@ -1,6 +1,7 @@
 """Put the report together from what is on file; the only entry of this folder."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cardiac_vae.data.preparation import PreparationConfig
@@ -10,9 +11,23 @@ from cardiac_vae.reports import masks, shapes
 from cardiac_vae.reports.headline import headline, reading_guide
 from cardiac_vae.reports.html import page
 from cardiac_vae.reports.inputs import Study, read_study
+from cardiac_vae.reports.shape_pictures import pictures_of
 from cardiac_vae.shape_model import ShapeModel
 
 TITLE = "Refined cardiac masks, before and after"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is built.
+
+    Attributes:
+        page: HTML that opens offline: tables, captions, and figures as inlined PNG.
+        figures: Those of the shape models, which the page shows, too: "<recipe>/<what>.png" -> PNG.
+    """
+
+    page: str
+    figures: Mapping[str, bytes]
 
 
 def build_report(
@@ -20,8 +35,8 @@ def build_report(
     preparation: PreparationConfig,
     models: Mapping[str, ShapeModel],
     facts: Mapping[str, str],
-) -> str:
-    """Return one page that opens offline: tables, captions, and figures as inlined PNG.
+) -> Report:
+    """Build the page and the figures of the shape models.
 
     Args:
         root: The folder that holds reports/ and data/.
@@ -35,6 +50,7 @@ def build_report(
     study = read_study(root, preparation)
     split = study.recipes[0].summary["split"]
     slices = held_out_slices(read_prepared(root / "data" / "prepared", split))
+    pictures = {name: pictures_of(name, model, slices) for name, model in models.items()}
     sections = [
         headline(study.recipes),
         reading_guide(),
@@ -42,13 +58,20 @@ def build_report(
         masks.anatomy(study.recipes),
         masks.single_cases(study),
         masks.clinical(study.recipes),
-        shapes.shape_models(study.recipes, models, slices),
+        shapes.shape_models(study.recipes, pictures),
         shapes.refinement(study.recipes),
         shapes.training(study),
         shapes.data(study),
     ]
     shown = [section for section in sections if section.parts]
-    return page(TITLE, {**facts, **_facts(study)}, shown)
+    return Report(
+        page=page(TITLE, {**facts, **_facts(study)}, shown),
+        figures={
+            f"{name}/{picture.name}.png": picture.png
+            for name, drawn in pictures.items()
+            for picture in drawn
+        },
+    )
 
 
 def _facts(study: Study) -> dict[str, str]:

@@ -3,33 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from cardiac_vae.data.conditions import Condition, encode_conditions
-from cardiac_vae.evaluation.decoding import some_conditions
-from cardiac_vae.evaluation.reconstruction import (
-    HeldOutSlices,
-    is_valid_heart,
-)
-from cardiac_vae.labels import NUM_CLASSES, Phase
-from cardiac_vae.reports import figures, pictures, shape_scores
+from cardiac_vae.reports import figures, shape_scores
 from cardiac_vae.reports.html import Section, figure, heading, paragraph
 from cardiac_vae.reports.inputs import RecipeResults, Study
+from cardiac_vae.reports.sitting import Picture
 from cardiac_vae.reports.tables import NO_VALUE, interval, number, plain_table
-from cardiac_vae.shape_model import ShapeModel
-
-_NUM_RECONSTRUCTIONS = 10
-_NUM_SAMPLES = 24
-_POSITIONS = {"base": 0.0, "1/4": 0.25, "middle": 0.5, "3/4": 0.75, "apex": 1.0}
 
 
 def shape_models(
-    recipes: Sequence[RecipeResults], models: Mapping[str, ShapeModel], slices: HeldOutSlices
+    recipes: Sequence[RecipeResults], pictures: Mapping[str, Sequence[Picture]]
 ) -> Section:
-    """Return what each shape model makes of held-out slices, and what it draws by itself."""
+    """Return the scores of each shape model, and the figures of those that have any."""
     scored = {recipe.name: recipe.summary["shape_model"] for recipe in recipes}
     first = next(iter(scored.values()))
     rates = {name: scores["kl_per_group"] for name, scores in scored.items()}
@@ -55,9 +39,9 @@ def shape_models(
             )
         )
     for recipe in recipes:
-        if recipe.name in models:
+        if recipe.name in pictures:
             parts.append(heading(recipe.name))
-            parts += _pictures(recipe.name, models[recipe.name], slices)
+            parts += [figure(p.png, p.title, p.caption) for p in pictures[recipe.name]]
     return Section("shapes", "Shape models", parts)
 
 
@@ -93,80 +77,6 @@ def _valid_share(drawn: Mapping[str, Any] | None) -> str:
     if drawn is None:
         return NO_VALUE
     return f"{number(drawn['valid_share'], 1, 100)} (n = {drawn['num_samples']})"
-
-
-@torch.no_grad()
-def _pictures(name: str, model: ShapeModel, slices: HeldOutSlices) -> list[str]:
-    shown = slices.without_empty()
-    condition = shown.condition_for(model)
-    num_shown = min(_NUM_RECONSTRUCTIONS, len(shown.masks))
-    chosen = np.linspace(0, len(shown.masks) - 1, num_shown).round().astype(int)
-    masks = shown.masks[chosen]
-    device = next(model.parameters()).device
-    one_hot = F.one_hot(torch.from_numpy(masks.astype(np.int64)), NUM_CLASSES).permute(0, 3, 1, 2)
-    known = None if condition is None else condition[torch.from_numpy(chosen)]
-    decoded = _decided(model.reconstruct(one_hot.float().to(device), condition=known))
-    found = figure(
-        pictures.reconstructions(masks, decoded),
-        f"Reconstructions of held-out slices, {name}",
-        f"{len(masks)} expert slices evenly spaced over the test patients, what the model "
-        "decodes from their posterior mean, and in color the pixels that differ.",
-    )
-    if not model.has_prior:
-        return [found]
-    drawn = _samples(name, model, condition, slices.pixel_mm)
-    return [found, drawn, *_on_demand(name, model, slices.pixel_mm)]
-
-
-def _samples(
-    name: str, model: ShapeModel, condition: Tensor | None, pixel_mm: tuple[float, float]
-) -> str:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        samples = {
-            t: _decided(model.sample(_NUM_SAMPLES, t, some_conditions(condition, _NUM_SAMPLES)))
-            for t in (1.0, 0.6)
-        }
-    validity = {
-        temperature: [is_valid_heart(mask, pixel_mm) for mask in masks]
-        for temperature, masks in samples.items()
-    }
-    return figure(
-        pictures.prior_samples(samples, validity),
-        f"Hearts the model draws by itself, {name}",
-        f"{_NUM_SAMPLES} samples of the prior per temperature, the first ones drawn. Framed: "
-        "breaks an anatomical criterion, or is empty.",
-    )
-
-
-def _on_demand(name: str, model: ShapeModel, pixel_mm: tuple[float, float]) -> list[str]:
-    """Return the figure of a model that looks at conditions; nothing for any other."""
-    groups = model.condition_groups
-    if groups is None:
-        return []
-    hearts = {}
-    for group in ("", *groups):
-        wanted = [Condition(group, p, t) for p in Phase for t in _POSITIONS.values()]
-        condition = encode_conditions(wanted, groups)
-        hearts[group or "any"] = _decided(model.sample(len(wanted), 0.0, condition))
-    validity = {
-        group: [is_valid_heart(mask, pixel_mm) for mask in masks] for group, masks in hearts.items()
-    }
-    columns = {f"end-{word}": list(_POSITIONS) for word in ("diastole", "systole")}
-    return [
-        figure(
-            pictures.hearts_on_demand(hearts, validity, columns),
-            f"Hearts on demand, {name}",
-            "What the model decodes from the mean of its prior, given group, phase and position; "
-            "in the first line the group is not given. Framed: breaks an anatomical criterion, or "
-            "is empty. In the table this model is told the true condition of every slice, so its "
-            "bound is one of log p(x | c); its samples have the conditions of held-out slices.",
-        )
-    ]
-
-
-def _decided(probabilities: Tensor) -> np.ndarray:
-    return probabilities.argmax(dim=1).cpu().numpy().astype(np.uint8)
 
 
 def training(study: Study) -> Section:

@@ -22,7 +22,7 @@ from cardiac_vae.evaluation.reconstruction import (
 from cardiac_vae.evaluation.scores import score_case
 from cardiac_vae.evaluation.summaries import summarize
 from cardiac_vae.evaluation.tables import write_csv
-from cardiac_vae.labels import ACDC_LABELS, Structure
+from cardiac_vae.labels import ACDC_LABELS, NUM_CLASSES, Structure
 from cardiac_vae.shape_model import LossTerms, ShapeModel
 
 PIXEL_MM, SLICE_MM = 1.5, 10.0
@@ -30,7 +30,7 @@ PREPARATION = PreparationConfig(split=SplitSizes(train=1, validation=1, test=2),
 
 
 class Copying(ShapeModel):
-    """Decodes what it saw last; draws the same heart again and again."""
+    """Its code is the mask; draws the heart that it saw last again and again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Copying(ShapeModel):
         self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
     ) -> list[Tensor]:
         self.seen = mask
-        return [mask.mean(dim=(2, 3))]
+        return [mask.flatten(start_dim=1)]
 
     def decode(
         self,
@@ -48,7 +48,8 @@ class Copying(ShapeModel):
         temperature: float = 0.0,
         condition: Tensor | None = None,
     ) -> Tensor:
-        return 10 * self.seen
+        (z,) = latents
+        return 10 * z.reshape(-1, *self.seen.shape[1:])
 
     def forward(
         self,
@@ -69,7 +70,7 @@ class Copying(ShapeModel):
 
     @property
     def latent_sizes(self) -> list[int]:
-        return [4]
+        return [NUM_CLASSES * PREPARATION.size**2]
 
 
 def slab_heart(radius: float, num_slices: int = 3) -> np.ndarray:

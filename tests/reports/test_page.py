@@ -6,14 +6,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 
 from cardiac_vae.data.preparation import PreparationConfig
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.evaluation.reconstruction import held_out_slices
 from cardiac_vae.models import build_model
 from cardiac_vae.reports.inputs import read_study
-from cardiac_vae.reports.page import build_report
+from cardiac_vae.reports.page import Report, build_report
+from cardiac_vae.reports.shape_pictures import pictures_of
 from cardiac_vae.reports.shapes import shape_models
+from cardiac_vae.reports.style import as_data_uri
 from cardiac_vae.shape_model import ShapeModel
 
 DATA_URI = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
@@ -21,9 +24,14 @@ EMPTY_TAGS = {"meta", "img", "br"}
 
 
 @pytest.fixture(scope="module")
-def page(study: Path, preparation: PreparationConfig, copying: ShapeModel) -> str:
+def report(study: Path, preparation: PreparationConfig, copying: ShapeModel) -> Report:
     facts = {"Data": "slabs & more", "Commit": "0123abc"}
     return build_report(study, preparation, {"copy": copying}, facts)
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> str:
+    return report.page
 
 
 def test_nothing_is_fetched(page: str) -> None:
@@ -36,10 +44,16 @@ def test_nothing_is_fetched(page: str) -> None:
 
 def test_all_figures_are_there_and_are_images(page: str) -> None:
     images = [base64.b64decode(data) for data in DATA_URI.findall(page)]
-    # Dice, criteria, cases and agreement on two kinds of scans; KL, decoded, samples; training.
-    assert len(images) == 1 + 1 + 2 + 2 + 3 + 1
+    # Dice, criteria, cases and agreement on two kinds of scans; KL; the model's; training.
+    assert len(images) == 1 + 1 + 2 + 2 + 1 + 5 + 1
     assert all(image.startswith(b"\x89PNG\r\n") and len(image) > 3000 for image in images)
     assert page.count("<figcaption>") == len(images)
+
+
+def test_the_figures_of_a_model_are_there_to_be_logged(report: Report) -> None:
+    names = ("reconstructions", "samples", "interpolations", "traversals", "latent_map")
+    assert list(report.figures) == [f"copy/{name}.png" for name in names]
+    assert all(as_data_uri(png) in report.page for png in report.figures.values())
 
 
 def test_the_contents_lead_to_every_section(page: str) -> None:
@@ -78,12 +92,14 @@ def test_the_numbers_are_those_of_the_study(page: str) -> None:
 def test_a_model_that_looks_at_conditions_shows_hearts_on_demand(
     study: Path, preparation: PreparationConfig, page: str
 ) -> None:
+    torch.manual_seed(0)
     model = build_model("cvae", {"image_size": 64, "channels": [4, 4], "latent_dim": 2}).eval()
     slices = held_out_slices(read_prepared(study / "data" / "prepared", "test"))
     recipes = read_study(study, preparation).recipes
-    shown = "".join(shape_models(recipes, {"copy": model}, slices).parts)
-    # KL, decoded, samples, and what no other model shows.
-    assert len(DATA_URI.findall(shown)) == 4
+    pictures = {"copy": pictures_of("copy", model, slices)}
+    shown = "".join(shape_models(recipes, pictures).parts)
+    # KL, what any model shows, and what no other does.
+    assert len(DATA_URI.findall(shown)) == 1 + 5 + 1
     assert "Hearts on demand, copy" in shown
     assert "Hearts on demand" not in page
 

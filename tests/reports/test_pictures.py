@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import pytest
-from matplotlib.figure import Figure
 
 from cardiac_vae.labels import HEART
 from cardiac_vae.reports.figures import kl_per_group
-from cardiac_vae.reports.pictures import PicturedCase, hearts_on_demand
+from cardiac_vae.reports.pictures import PicturedCase
 from cardiac_vae.reports.style import COLORS, as_data_uri, colored
 
 
@@ -55,31 +53,6 @@ def test_each_structure_has_its_color_and_the_rest_is_white() -> None:
     assert image[0, 0].tolist() == [1, 1, 1]
     assert len({tuple(pixel) for pixel in image[0].tolist()}) == 4
     assert len(set(COLORS.values())) == 3
-
-
-def test_hearts_on_demand_lie_by_group_and_condition_and_what_is_broken_is_framed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hearts = {group: np.full((4, 8, 8), code, np.uint8) for code, group in ((1, "HCM"), (2, "NOR"))}
-    hearts["NOR"][3] = 3
-    validity = {"HCM": [True] * 4, "NOR": [True, True, True, False]}
-    columns = {"end-diastole": ["base", "apex"], "end-systole": ["base", "apex"]}
-    kept: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: kept.append(figure))
-    hearts_on_demand(hearts, validity, columns)
-    blocks = [child for child in kept[0].subfigs]
-    panels = [[axes for axes in block.axes] for block in blocks]
-    shown = [[[panel.images[0].get_array()[0, 0].tolist()] for panel in block] for block in panels]
-    red, orange, green = (colored(np.array([[code]]))[0, 0].tolist() for code in (1, 2, 3))
-    assert shown == [
-        [[red], [red], [orange], [orange]],
-        [[red], [red], [orange], [green]],
-    ]
-    assert [block.get_suptitle() for block in blocks] == list(columns)
-    assert [panel.get_ylabel() for panel in panels[0]] == ["HCM", "", "NOR", ""]
-    assert [panel.get_title(loc="center") for panel in panels[1]] == ["base", "apex", "", ""]
-    framed = [[panel.get_frame_on() for panel in block] for block in panels]
-    assert framed == [[False] * 4, [False, False, False, True]]
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:

@@ -18,6 +18,7 @@ from cardiac_vae.labels import Structure
 from cardiac_vae.models import build_model
 from cardiac_vae.reports import shapes
 from cardiac_vae.reports.inputs import RecipeResults, Study
+from cardiac_vae.reports.shape_pictures import pictures_of
 from cardiac_vae.shape_model import ClosedFormModel, ShapeModel
 
 NETWORK = {"image_size": 72, "channels": [4], "latent_dim": 2}
@@ -66,9 +67,15 @@ def recipe(name: str, scores: Mapping[str, Any], training: Mapping[str, Any]) ->
     return RecipeResults(name, {"shape_model": scores}, {}, training, {})
 
 
-def page_of(names: list[str], scores: Mapping[str, Any], *arguments: Any) -> str:
+def page_of(
+    names: list[str],
+    scores: Mapping[str, Any],
+    models: Mapping[str, ShapeModel],
+    slices: HeldOutSlices,
+) -> str:
     recipes = [recipe(name, scores[name], {}) for name in names]
-    return "".join(shapes.shape_models(recipes, *arguments).parts)
+    pictures = {name: pictures_of(name, models[name], slices) for name in names}
+    return "".join(shapes.shape_models(recipes, pictures).parts)
 
 
 def line(page: str, title: str) -> list[str]:
@@ -88,7 +95,7 @@ def test_a_dash_stands_where_a_model_has_no_bound_and_no_samples(
         cells = line(page, f"Valid samples at temperature {temperature} (%)")
         assert [cell == dash for cell in cells] == [True, False, False]
     assert dash not in line(page, "Reconstruction (nats)")
-    assert page.count("<figcaption>") == 1 + 3 + 2  # KL of the VAE, decoded by all, drawn by two
+    assert page.count("<figcaption>") == 1 + 3 * 3 + 2  # KL of the VAE, three of all, drawn by two
     assert "Hearts the model draws by itself, ae" not in page
 
 
@@ -96,7 +103,7 @@ def test_a_study_of_models_without_a_bound_has_no_figure_of_it(
     scores: dict[str, Any], models: dict[str, ShapeModel], slices: HeldOutSlices
 ) -> None:
     page = page_of(["ae"], scores, models, slices)
-    assert page.count("<figcaption>") == 1
+    assert page.count("<figcaption>") == 3
     assert "Where the information is" not in page
     assert "Valid samples" not in page
 
