@@ -1,7 +1,6 @@
 """The sections about models and data: what the shape models know, how they were fitted, on whom."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +14,11 @@ from cardiac_vae.evaluation.reconstruction import (
     some_conditions,
 )
 from cardiac_vae.labels import NUM_CLASSES, Phase
-from cardiac_vae.reports import figures, pictures, shape_scores
+from cardiac_vae.reports import figures, ladder, parallel, pictures
 from cardiac_vae.reports.html import Section, figure, heading, paragraph
 from cardiac_vae.reports.inputs import RecipeResults, Study
-from cardiac_vae.reports.tables import NO_VALUE, interval, number, plain_table
+from cardiac_vae.reports.rungs import rungs
+from cardiac_vae.reports.tables import NO_VALUE, number, plain_table
 from cardiac_vae.shape_model import ShapeModel
 
 _NUM_RECONSTRUCTIONS = 10
@@ -30,9 +30,9 @@ def shape_models(
     recipes: Sequence[RecipeResults], models: Mapping[str, ShapeModel], slices: HeldOutSlices
 ) -> Section:
     """Return what each shape model makes of held-out slices, and what it draws by itself."""
-    scored = {recipe.name: recipe.summary["shape_model"] for recipe in recipes}
-    first = next(iter(scored.values()))
-    rates = {name: scores["kl_per_group"] for name, scores in scored.items()}
+    ladder_rungs = rungs(recipes, models, slices)
+    first = ladder_rungs[0].scores
+    rates = {rung.name: rung.scores["kl_per_group"] for rung in ladder_rungs}
     rates = {name: groups for name, groups in rates.items() if groups}
     parts = [
         paragraph(
@@ -42,8 +42,8 @@ def shape_models(
             "and those without a prior no samples. A latent scalar is active if its posterior mean "
             "varies over the slices by more than 0.01 (variance)."
         ),
-        plain_table(["", *scored], _score_lines(list(scored.values()))),
-        *shape_scores.notes(list(scored.values())),
+        *ladder.tables(ladder_rungs),
+        *parallel.view(ladder_rungs),
     ]
     if rates:
         parts.append(
@@ -59,40 +59,6 @@ def shape_models(
             parts.append(heading(recipe.name))
             parts += _pictures(recipe.name, models[recipe.name], slices)
     return Section("shapes", "Shape models", parts)
-
-
-def _score_lines(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    def line(title: str, metric: str, digits: int, scale: float = 1.0) -> list[str]:
-        return [title, *(interval(s["metrics"].get(metric), digits, scale) for s in scores)]
-
-    lines = [
-        line("Dice, slice by slice", "dice_mean", 3),
-        line("Dice, RV", "dice_rv", 3),
-        line("Dice, MYO", "dice_myo", 3),
-        line("Dice, LV", "dice_lv", 3),
-        line("Dice, whole volumes", "volume_dice_mean", 3),
-        line("Valid reconstructions (%)", "valid_reconstructions", 1, 100),
-        line("Valid expert slices (%)", "valid_references", 1, 100),
-        line("Negative ELBO (nats)", "negative_elbo", 1),
-        line("Rate, KL (nats)", "rate", 1),
-        line("Reconstruction (nats)", "reconstruction", 1),
-        [
-            "Active latent scalars",
-            *(f"{s['active_units']} of {s['latent_scalars']}" for s in scores),
-        ],
-    ]
-    drawn = [{found["temperature"]: found for found in s["samples"]} for s in scores]
-    temperatures = dict.fromkeys(temperature for by in drawn for temperature in by)
-    for temperature in temperatures:
-        title = f"Valid samples at temperature {temperature:g} (%)"
-        lines.append([title, *(_valid_share(by.get(temperature)) for by in drawn)])
-    return lines + shape_scores.lines(scores)
-
-
-def _valid_share(drawn: Mapping[str, Any] | None) -> str:
-    if drawn is None:
-        return NO_VALUE
-    return f"{number(drawn['valid_share'], 1, 100)} (n = {drawn['num_samples']})"
 
 
 @torch.no_grad()
