@@ -72,7 +72,8 @@ def share_interval(count: int, total: int) -> Interval:
     share, z = count / total, 1.959964
     center = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z**2 / total)
-    return Interval(share, max(0.0, center - half), min(1.0, center + half), total)
+    low, high = min(share, center - half), max(share, center + half)  # share itself, if rounded
+    return Interval(share, max(0.0, low), min(1.0, high), total)
 
 
 def paired_difference(

@@ -11,6 +11,7 @@ from cardiac_vae.reports.html import details, heading, paragraph
 from cardiac_vae.reports.rungs import Rung
 from cardiac_vae.reports.shape_scores import MEASURES, Measure, known, measure, notes
 from cardiac_vae.reports.tables import (
+    FEW,
     NO_VALUE,
     Cell,
     Line,
@@ -20,7 +21,6 @@ from cardiac_vae.reports.tables import (
     stacked_table,
 )
 
-FEW = 5
 TOLD, TOKENS = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
 
 HEADLINE: Mapping[str, Sequence[Measure]] = {
@@ -42,7 +42,9 @@ HEADLINE: Mapping[str, Sequence[Measure]] = {
     ),
     "Drawn from the prior": (
         measure("metrics/valid_samples_at_1", title="Valid", digits=0),
-        measure("generation/metrics/frechet", title="Fréchet", unit="SD\N{SUPERSCRIPT TWO}"),
+        measure(
+            "generation/metrics/frechet", title="Fréchet", unit="SD\N{SUPERSCRIPT TWO}", digits=1
+        ),
         measure("generation/metrics/coverage", digits=0),
     ),
     "Cost": (
@@ -50,7 +52,6 @@ HEADLINE: Mapping[str, Sequence[Measure]] = {
         Measure("training/seconds", "Fit", "minutes", 0, 1 / 60),
     ),
 }
-_TOLD_BOUND = {"metrics/negative_elbo", "metrics/rate", "metrics/reconstruction"}
 _SCALARS, _ACTIVE = "latent_scalars", "active_units"
 
 
@@ -136,8 +137,7 @@ def _special(rung: Rung, found: Measure) -> str | None:
 
 
 def _mark(rung: Rung, found: Measure) -> str:
-    is_marked = rung.is_told and found.path in _TOLD_BOUND and found.of(rung.scores) is not None
-    return TOLD if is_marked else ""
+    return TOLD if rung.is_conditional(found.path) and found.of(rung.scores) else ""
 
 
 def _best(rungs: Sequence[Rung], found: Measure) -> set[str]:

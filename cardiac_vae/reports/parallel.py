@@ -1,8 +1,9 @@
 """Parallel coordinates: an axis per measure, a line per recipe, better always up."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,7 +46,8 @@ def view(rungs: Sequence[Rung]) -> list[str]:
             "numbers run. The plain recipe of a model file has the thick line, its variants have "
             "thin ones. Diamond: what real hearts score. Gray bar: the median length of the "
             "recipes' 95 % intervals on that axis; gaps much shorter than it mean little. Dotted: "
-            "the model lacks what lies between.",
+            "the model lacks what lies between, or what it has is no match for the others': the "
+            "bound of log p(x | c) of a model that is told conditions.",
         ),
         details(
             "The same view in MLflow",
@@ -121,10 +123,13 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 def _shown(rungs: Sequence[Rung]) -> list[Measure]:
     return [
-        found
-        for found in AXES
-        if sum(found.of(rung.scores) is not None for rung in rungs) >= FEWEST
+        found for found in AXES if sum(_of(rung, found) is not None for rung in rungs) >= FEWEST
     ]
+
+
+def _of(rung: Rung, found: Measure) -> Mapping[str, Any] | None:
+    """Return mean and interval, where they can be compared with the others'."""
+    return None if rung.is_conditional(found.path) else found.of(rung.scores)
 
 
 def _value(found: Measure, value: float) -> float:
@@ -133,7 +138,7 @@ def _value(found: Measure, value: float) -> float:
 
 
 def _means(rungs: Sequence[Rung], found: Measure) -> list[float]:
-    values = [found.of(rung.scores) for rung in rungs]
+    values = [_of(rung, found) for rung in rungs]
     return [math.nan if value is None else value["mean"] for value in values]
 
 
@@ -167,7 +172,7 @@ def _draw_axis(
     ends, real = _ends(rungs, found), _real(rungs, found)
     lengths = []
     for rung in rungs:
-        values = found.of(rung.scores)
+        values = _of(rung, found)
         if values and values.get("low") is not None:
             low, high = (_scaled(found, values[end], ends) for end in ("low", "high"))
             lengths.append(abs(high - low))

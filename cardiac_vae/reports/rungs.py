@@ -25,6 +25,7 @@ FAMILY_COLORS = {
     "nvae": "#0072B2",
 }
 """Model file -> color, in the order of the theory; the hierarchies have the cool ones."""
+_BOUND = ("metrics/negative_elbo", "metrics/rate", "metrics/reconstruction")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class Rung:
     def color(self) -> str:
         """The color of its family, in every table and figure."""
         return FAMILY_COLORS.get(self.family, MUTED)
+
+    def is_conditional(self, path: str) -> bool:
+        """Whether a measure is of log p(x | c) here, and so no match for that of log p(x)."""
+        return self.is_told and path in _BOUND
 
     @property
     def has_tokens(self) -> bool:

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 NO_VALUE = "\N{EN DASH}"
+FEW = 5  # recipes that can be read side by side
 
 
 @dataclass(frozen=True)
