@@ -201,8 +201,15 @@ def _variant(rungs: Sequence[Rung], rung: Rung) -> int:
 
 def _label(axes: Axes, place: int, ends: tuple[float, float], rung: Rung, variant: int) -> None:
     """Write the name of a rung beside the last axis, and lead there from the end of its line."""
-    style = {"color": rung.color, "linewidth": 0.6, "marker": _MARKERS[variant % len(_MARKERS)]}
-    axes.plot([place + 0.05, place + 0.24], ends, markevery=[1], markersize=4, **style)
+    axes.plot(
+        [place + 0.05, place + 0.24],
+        ends,
+        color=rung.color,
+        linewidth=0.6,
+        marker=_MARKERS[variant % len(_MARKERS)],
+        markersize=4,
+        markevery=[1],
+    )
     weight = "normal" if variant else "bold"
     axes.text(
         place + 0.31,
