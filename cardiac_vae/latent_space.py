@@ -67,8 +67,8 @@ def encode_cohort(
     model: ShapeModel, masks: Tensor, condition: Tensor | None = None, batch_size: int = 64
 ) -> list[Tensor]:
     """Return the codes (N, ...) of one-hot masks (N, C, H, W) per latent group, top first."""
-    batches = masks.split(batch_size)
-    told = [None] * len(batches) if condition is None else condition.split(batch_size)
+    batches = torch.split(masks, batch_size)
+    told = [None] * len(batches) if condition is None else torch.split(condition, batch_size)
     codes = [model.encode(m, condition=c) for m, c in zip(batches, told, strict=True)]
     return [torch.cat(group) for group in zip(*codes, strict=True)]
 

@@ -7,7 +7,17 @@ import pytest
 from benchmarks.hearts import Scan, broken_scan
 from benchmarks.measuring import machine, median_seconds, peak_memory_mb, table
 from benchmarks.refinement import refining
-from benchmarks.training import training_step
+from benchmarks.training import (
+    HIERARCHY,
+    PLAIN,
+    RECIPES,
+    WIDENED,
+    chosen,
+    num_parameters,
+    rows,
+    training_step,
+    widened,
+)
 from cardiac_vae.anatomy.criteria import check_volume
 from cardiac_vae.refinement.refine import RefinementResult, Refiner
 from cardiac_vae.training.fit import FitConfig
@@ -44,6 +54,42 @@ def test_what_is_timed_as_training_trains():
     losses = [step() for _ in range(12)]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
+
+
+def test_a_model_that_looks_at_conditions_is_timed_with_them():
+    masks = np.full((4, 16, 16), 2, np.uint8)
+    settings = {"image_size": 16, "patch_size": 4, "channels": [8], "latent_dim": 2}
+    step = training_step(Recipe(module="cvae", settings=settings), masks, FitConfig(batch_size=4))
+    assert np.isfinite(step())
+
+
+def test_all_recipes_are_measured_but_those_in_closed_form():
+    names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    assert set(chosen(names)) == {*names, WIDENED} - {"pca"}
+    assert list(chosen(["vae"])) == ["vae"]
+
+
+def test_a_plain_model_is_widened_to_the_parameters_of_the_hierarchy():
+    recipes = chosen([PLAIN, HIERARCHY])
+    wanted = num_parameters(recipes[HIERARCHY])
+    wide = recipes[WIDENED]
+    assert num_parameters(wide) == pytest.approx(wanted, rel=0.06)
+    channels, plain = (np.array(r.settings["channels"]) for r in (wide, recipes[PLAIN]))
+    assert np.ptp(channels / plain) < 1e-12
+    assert {**wide.settings, "channels": 0} == {**recipes[PLAIN].settings, "channels": 0}
+    same = widened(recipes[PLAIN], num_parameters(recipes[PLAIN]))
+    assert same == recipes[PLAIN]
+
+
+def test_times_stand_beside_that_of_the_plain_model():
+    recipe = Recipe(module="vae", settings={"image_size": 16, "channels": [4], "latent_dim": 2})
+    parameters = f"{num_parameters(recipe) / 1e6:.2f}"
+    both = {"vae": recipe, "other": recipe}
+    assert rows(both, {"vae": 0.2, "other": 0.5}, {"vae": 300.4, "other": 400.0}) == [
+        ("vae", parameters, "200", "5.00", "1.00", "300"),
+        ("other", parameters, "500", "2.00", "2.50", "400"),
+    ]
+    assert rows({"other": recipe}, {"other": 0.5}, {"other": 400.0})[0][4] == ""
 
 
 def test_tasks_take_turns():

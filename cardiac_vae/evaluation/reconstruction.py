@@ -5,8 +5,8 @@ would flatter the mean. A latent scalar is *active* if its posterior mean moves 
 Var_x(E_q[z | x]) > 0.01 (Burda, Grosse & Salakhutdinov 2016, sec. 5.2).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from cardiac_vae.evaluation.decoding import sample_slices
 from cardiac_vae.evaluation.intervals import interval
 from cardiac_vae.labels import HEART, NUM_CLASSES
 from cardiac_vae.metrics.overlap import dice
+from cardiac_vae.metrics.summary import share_interval
 from cardiac_vae.shape_model import ShapeModel
 
 ACTIVE_VARIANCE = 0.01
@@ -128,7 +129,9 @@ def score_reconstruction(
     - ``metrics``: name -> mean, low, high, n, the interval drawing patients; ``dice_*`` per slice
       and ``volume_dice_*`` per volume of rv, myo, lv and their mean; ``valid_reconstructions`` and
       ``valid_references``, shares, where an empty mask is not valid; ``reconstruction`` and, of
-      models with a bound, ``negative_elbo`` and ``rate`` (the KL) in nats per slice;
+      models with a bound, ``negative_elbo`` and ``rate`` (the KL) in nats per slice; of models
+      with a prior ``valid_samples_at_1`` and so on for each temperature, the share in ``samples``
+      with an interval over samples;
     - ``kl_per_group``: the same, one per latent group, top first; none without a bound;
     - ``latent_scalars``, ``latent_sizes`` and of these ``active_units``, ``active_per_group``;
     - ``samples``: per temperature ``temperature``, ``num_samples``, ``valid_share``; none of a
@@ -167,7 +170,11 @@ def score_reconstruction(
         "num_volumes": len(set(drawn.case_ids)),
         "num_patients": len(set(drawn.patient_ids)),
         "num_empty_slices": len(slices.masks) - len(drawn.masks),
-        "metrics": metrics | _volume_dice(drawn, predicted, config.seed),
+        "metrics": metrics
+        | _volume_dice(drawn, predicted, config.seed)
+        | {
+            f"valid_samples_at_{found['temperature']:g}": _valid_samples(found) for found in samples
+        },
         "kl_per_group": [interval(column, drawn.patient_ids, config.seed) for column in kl.T],
         "latent_scalars": model.num_latents,
         "latent_sizes": list(model.latent_sizes),
@@ -228,6 +235,12 @@ def _score_samples(
         "num_samples": len(verdicts),
         "valid_share": float(np.mean(verdicts)),
     }
+
+
+def _valid_samples(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the share of valid samples of one temperature as a metric, which no patient owns."""
+    total = found["num_samples"]
+    return asdict(share_interval(round(found["valid_share"] * total), total))
 
 
 def _validity(masks: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:

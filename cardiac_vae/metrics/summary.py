@@ -4,6 +4,7 @@ The cases of one patient (end-diastole, end-systole) are alike, so intervals com
 patients, all their cases together (cluster bootstrap: Davison & Hinkley 1997, section 3.8).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,6 +57,23 @@ def bootstrap_mean(
     means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(numbers.mean()), float(low), float(high), len(numbers))
+
+
+def share_interval(count: int, total: int) -> Interval:
+    """Return the share of independent yes-or-no draws and its 95 % score interval (Wilson 1927).
+
+    It is never empty, not even where all draws agree.
+
+    Raises:
+        ValueError: if there is no draw, or not 0 <= count <= total.
+    """
+    if not 0 <= count <= total or not total:
+        raise ValueError(f"expected 0 <= count <= total, total at least 1, got {count} of {total}")
+    share, z = count / total, 1.959964
+    center = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z**2 / total)
+    low, high = min(share, center - half), max(share, center + half)  # share itself, if rounded
+    return Interval(share, max(0.0, low), min(1.0, high), total)
 
 
 def paired_difference(

@@ -194,33 +194,58 @@ def _agreement_panel(axes: Axes, rows: Sequence[CaseScores], name: str, color: s
 
 @styled
 def kl_per_group(by_recipe: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Plot the KL of each latent group (nats per slice, top first) of each recipe."""
-    figure = Figure(figsize=(9.6, 2.4))
-    widths = [max(len(groups), 2) for groups in by_recipe.values()]
-    panels = figure.subplots(1, len(by_recipe), squeeze=False, sharey=False, width_ratios=widths)[0]
-    for axes, (recipe, groups) in zip(panels, by_recipe.items(), strict=True):
-        means = np.array([group["mean"] for group in groups])
-        ends = [
-            [group["mean"] if group[end] is None else group[end] for end in ("low", "high")]
-            for group in groups
-        ]
-        spread = np.abs(np.array(ends) - means[:, None]).T
-        axes.bar(
-            np.arange(len(groups)),
-            means,
-            0.7,
-            color=BETTER,
-            yerr=spread,
-            error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2},
-        )
-        axes.set_xticks(np.arange(len(groups)), [str(index + 1) for index in range(len(groups))])
-        axes.set_xlim(-0.8, max(len(groups), 2) - 0.2)
-        axes.set_ylim(bottom=0)
-        axes.set_title(f"{recipe}: {means.sum():.0f} nats")
-        axes.set_xlabel("latent group")
-        axes.grid(visible=True, axis="y")
-    panels[0].set_ylabel("KL (nats per slice)")
+    """Plot the KL of each latent group (nats per slice, top first) of each recipe.
+
+    Recipes of one group share the first panel, a bar each; all others have one of their own, on
+    one scale. An estimate of the KL may be negative, and is drawn so.
+    """
+    single = {name: groups[0] for name, groups in by_recipe.items() if len(groups) == 1}
+    several = {name: groups for name, groups in by_recipe.items() if len(groups) > 1}
+    num_columns = min(4, len(several)) or 1
+    num_lines = -(-len(several) // num_columns)
+    heights = [2.4] * bool(single) + [2.1 * num_lines] * bool(several)
+    figure = Figure(figsize=(9.6, sum(heights)))
+    blocks = iter(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
+    if single:
+        axes = next(blocks).subplots()
+        _kl_bars(axes, list(single.values()), list(single))
+        axes.set_title("one group")
+        axes.set_xlim(-0.8, max(len(single), 8) - 0.2)
+        if len(single) > 6:
+            axes.tick_params(axis="x", labelrotation=25)
+        axes.set_ylabel("KL (nats per slice)")
+    if several:
+        grid = next(blocks).subplots(num_lines, num_columns, squeeze=False, sharey=True)
+        panels = grid.ravel()
+        for axes, (recipe, groups) in zip(panels, several.items(), strict=False):
+            _kl_bars(axes, groups, [str(index + 1) for index in range(len(groups))])
+            axes.set_title(f"{recipe}: {sum(group['mean'] for group in groups):.0f} nats")
+        for axes in grid[:, 0]:
+            axes.set_ylabel("KL (nats per slice)")
+        for axes in panels[max(0, len(several) - num_columns) : len(several)]:
+            axes.set_xlabel("latent group")
+        for axes in panels[len(several) :]:
+            axes.set_visible(False)
     return figure
+
+
+def _kl_bars(axes: Axes, groups: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    places, means = np.arange(len(groups)), np.array([group["mean"] for group in groups])
+    ends = [
+        [group["mean"] if group[end] is None else group[end] for end in ("low", "high")]
+        for group in groups
+    ]
+    axes.bar(
+        places,
+        means,
+        0.7,
+        color=BETTER,
+        yerr=np.abs(np.array(ends) - means[:, None]).T,
+        error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2},
+    )
+    axes.axhline(0, color=MUTED, linewidth=0.7)
+    axes.set_xticks(places, list(names))
+    axes.grid(visible=True, axis="y")
 
 
 @styled

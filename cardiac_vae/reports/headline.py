@@ -3,9 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cardiac_vae.reports.html import Section, bullets, definitions, heading, paragraph, tiles
+from cardiac_vae.reports.html import (
+    Section,
+    bullets,
+    definitions,
+    details,
+    heading,
+    paragraph,
+    tiles,
+)
 from cardiac_vae.reports.inputs import RecipeResults
 from cardiac_vae.reports.tables import (
+    FEW,
     NO_VALUE,
     Column,
     Group,
@@ -63,13 +72,7 @@ def headline(recipes: Sequence[RecipeResults]) -> Section:
             ),
             tiles(_tiles(clean)),
             heading("Findings"),
-            bullets(
-                [
-                    _finding(recipe.name, scans, summary)
-                    for recipe in recipes
-                    for scans, summary in recipe.summary["scans"].items()
-                ]
-            ),
+            *_findings(recipes, best),
             heading("Before and after, all recipes"),
             metric_table(
                 [
@@ -159,6 +162,24 @@ def _signed(difference: Mapping[str, Any] | None, digits: int) -> str:
     if not difference:
         return NO_VALUE
     return f"{number(difference['mean'], digits, sign=True)} {limits(difference, digits)}"
+
+
+def _findings(recipes: Sequence[RecipeResults], best: RecipeResults) -> list[str]:
+    """Return the findings of all recipes; of many those of the best, and the others folded away."""
+    if len(recipes) <= FEW:
+        return [_bullets(recipes)]
+    others = [recipe for recipe in recipes if recipe is not best]
+    return [_bullets([best]), details(f"The {len(others)} other recipes", [_bullets(others)])]
+
+
+def _bullets(recipes: Sequence[RecipeResults]) -> str:
+    return bullets(
+        [
+            _finding(recipe.name, scans, summary)
+            for recipe in recipes
+            for scans, summary in recipe.summary["scans"].items()
+        ]
+    )
 
 
 def _finding(recipe: str, scans: str, summary: Mapping[str, Any]) -> str:

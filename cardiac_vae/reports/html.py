@@ -90,3 +90,8 @@ def tiles(entries: Sequence[tuple[str, str, str, str]]) -> str:
         for name, before, after, note in entries
     )
     return f"<div class='tiles'>{boxes}</div>"
+
+
+def details(summary: str, parts: Sequence[str]) -> str:
+    """Return HTML that is folded away until the reader opens it; a print shows its title only."""
+    return f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>"

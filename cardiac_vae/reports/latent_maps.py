@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -67,8 +68,8 @@ def _scatter(
     axes: Axes,
     points: np.ndarray,
     kinds: Sequence[str],
-    styles: Mapping[str, tuple[str, str]],
-    names: Mapping[str, str],
+    styles: Mapping[Any, tuple[str, str]],
+    names: Mapping[Any, str],
 ) -> None:
     """Draw the points of each kind in its style, those of none in gray below."""
     of_kind = np.array(kinds)
@@ -76,7 +77,8 @@ def _scatter(
         chosen = points[of_kind == kind]
         if len(chosen):
             axes.scatter(
-                *chosen.T,
+                chosen[:, 0],
+                chosen[:, 1],
                 s=14,
                 c=color,
                 marker=marker,
@@ -92,9 +94,10 @@ def _along_the_heart(
 ) -> None:
     positions = np.array([np.nan if c.position is None else c.position for c in conditions])
     known = ~np.isnan(positions)
-    axes.scatter(*points[~known].T, s=14, c=SAME, marker=".")
+    axes.scatter(points[~known, 0], points[~known, 1], s=14, c=SAME, marker=".")
     shown = axes.scatter(
-        *points[known].T,
+        points[known, 0],
+        points[known, 1],
         s=14,
         c=positions[known],
         cmap="viridis",

@@ -98,7 +98,8 @@ def _most_typical(masks: np.ndarray) -> int:
     Of all there are, if none shows every structure.
     """
     planes = np.stack([masks == structure for structure in HEART], axis=1)
-    shown = np.flatnonzero(planes.any(axis=(2, 3)).all(axis=1))
+    present = np.asarray(planes.any(axis=(2, 3)))
+    shown = np.flatnonzero(present.all(axis=1))
     shown = shown if len(shown) else np.arange(len(masks))
     distance = ((planes[shown] - planes[shown].mean(axis=0)) ** 2).sum(axis=(1, 2, 3))
     return int(shown[distance.argmin()])

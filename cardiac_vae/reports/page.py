@@ -11,6 +11,7 @@ from cardiac_vae.reports import masks, shapes
 from cardiac_vae.reports.headline import headline, reading_guide
 from cardiac_vae.reports.html import page
 from cardiac_vae.reports.inputs import Study, read_study
+from cardiac_vae.reports.rungs import rungs
 from cardiac_vae.reports.shape_pictures import pictures_of
 from cardiac_vae.shape_model import ShapeModel
 
@@ -58,7 +59,7 @@ def build_report(
         masks.anatomy(study.recipes),
         masks.single_cases(study),
         masks.clinical(study.recipes),
-        shapes.shape_models(study.recipes, pictures),
+        shapes.shape_models(rungs(study.recipes, models, slices), pictures),
         shapes.refinement(study.recipes),
         shapes.training(study),
         shapes.data(study),

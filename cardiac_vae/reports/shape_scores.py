@@ -1,63 +1,184 @@
-"""The lines of the shape models' table beyond the bound: likelihood, generation, disentanglement.
+"""What is measured of a shape model, as lines of a table, and the numbers behind them.
 
-A line is left out where no model has it.
+A measure is found in the scores of a recipe by its path, which is also its name in MLflow: the run
+of the evaluation has it as ``shape_model/<path>/mean``, the ends of its interval as ``/low`` and
+``/high``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cardiac_vae.reports.html import paragraph
-from cardiac_vae.reports.tables import NO_VALUE, interval, number
+from cardiac_vae.reports.tables import interval, number
 
 Scores = Mapping[str, Any]
-_Cell = Callable[[Scores], str]
 
 
-def _metric(part: str, name: str, digits: int, scale: float = 1.0) -> _Cell:
-    return lambda scores: interval(_part(scores, part).get("metrics", {}).get(name), digits, scale)
+@dataclass(frozen=True)
+class Measure:
+    """One number of a shape model.
+
+    Attributes:
+        path: Where the scores have it.
+        title: What the reader sees.
+        unit: The same, empty if there is none.
+        digits: After the decimal point.
+        scale: Factor from the stored number to the unit shown.
+        better: 1 if higher is better, -1 if lower is, 0 if neither.
+        real: Where the scores have the same of real masks; empty if it has no such.
+        is_log: Whether ratios count rather than differences.
+    """
+
+    path: str
+    title: str
+    unit: str = ""
+    digits: int = 1
+    scale: float = 1.0
+    better: int = 0
+    real: str = ""
+    is_log: bool = False
+
+    def of(self, scores: Scores) -> Mapping[str, Any] | None:
+        """Return mean, low and high; a plain number has no ends, and what is lacking is None."""
+        return _found(scores, self.path)
+
+    def of_real(self, scores: Scores) -> Mapping[str, Any] | None:
+        """Return the same of real masks."""
+        return _found(scores, self.real) if self.real else None
+
+    def text(self, scores: Scores) -> str:
+        """Return mean and interval as text; a dash where the model has none."""
+        values = self.of(scores)
+        if values and "low" not in values:
+            return number(values["mean"], self.digits, self.scale)
+        return interval(values, self.digits, self.scale)
+
+    @property
+    def heading(self) -> str:
+        """Title and unit in one line."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
-def _number(part: str, name: str, digits: int) -> _Cell:
-    return lambda scores: number(_part(scores, part).get(name), digits)
+def _found(scores: Scores, path: str) -> Mapping[str, Any] | None:
+    values: Any = scores
+    for key in path.split("/"):
+        values = (values or {}).get(key)
+    if values is None or isinstance(values, Mapping):
+        return values or None
+    return {"mean": values}
 
 
-def _dci(name: str) -> _Cell:
-    return lambda scores: number(_part(scores, "disentanglement").get("dci", {}).get(name), 2)
+_VALID = "metrics/valid_references"
+_DRAWN = "generation/metrics/"
 
-
-def _part(scores: Scores, name: str) -> Scores:
-    return scores.get(name) or {}
-
-
-_LINES: Mapping[str, _Cell] = {
-    "Negative log-likelihood (nats)": _metric("likelihood", "negative_log_likelihood", 1),
-    "Negative ELBO of the same slices (nats)": _metric("likelihood", "negative_elbo", 1),
-    "Bits per dimension": _metric("likelihood", "bits_per_dimension", 4),
-    "Generalization (mm)": _metric("generation", "generalization_mm", 2),
-    "Generalization, median (mm)": _number("generation", "generalization_median_mm", 2),
-    "Specificity (mm)": _metric("generation", "specificity_mm", 2),
-    "Specificity of unseen real slices (mm)": _metric("generation", "real_specificity_mm", 2),
-    "Coverage (%)": _metric("generation", "coverage", 1, 100),
-    "Coverage by training slices (%)": _metric("generation", "real_coverage", 1, 100),
-    "Density": _metric("generation", "density", 2),
-    "Density of training slices": _metric("generation", "real_density", 2),
-    "Fréchet distance": _metric("generation", "frechet", 2),
-    "Fréchet distance of real halves": _metric("generation", "real_frechet", 2),
-    "Modes with 90 % of the variance": _number("generation", "modes", 0),
-    "The same of training slices": _number("generation", "real_modes", 0),
-    "MIG": _number("disentanglement", "mig", 3),
-    "SAP": _number("disentanglement", "sap", 3),
-    "DCI, disentanglement": _dci("disentanglement"),
-    "DCI, completeness": _dci("completeness"),
-    "DCI, informativeness": _dci("informativeness"),
-    "Total correlation (nats)": _number("disentanglement", "total_correlation", 2),
+MEASURES: Mapping[str, Sequence[Measure]] = {
+    "Reconstruction": (
+        Measure("metrics/dice_mean", "Dice, slice by slice", "", 3, better=1),
+        Measure("metrics/dice_rv", "Dice, RV", "", 3, better=1),
+        Measure("metrics/dice_myo", "Dice, MYO", "", 3, better=1),
+        Measure("metrics/dice_lv", "Dice, LV", "", 3, better=1),
+        Measure("metrics/volume_dice_mean", "Dice, whole volumes", "", 3, better=1),
+        Measure("metrics/valid_reconstructions", "Valid reconstructions", "%", 1, 100, 1, _VALID),
+        Measure(_VALID, "Valid expert slices", "%", 1, 100),
+        Measure(f"{_DRAWN}generalization_mm", "Generalization", "mm", 2, better=-1),
+        Measure("generation/generalization_median_mm", "Generalization, median", "mm", 2),
+    ),
+    "Bound and likelihood": (
+        Measure("metrics/negative_elbo", "Negative ELBO", "nats", better=-1),
+        Measure("metrics/rate", "Rate, KL", "nats"),
+        Measure("metrics/reconstruction", "Reconstruction", "nats"),
+        Measure(
+            "likelihood/metrics/negative_log_likelihood",
+            "Negative log-likelihood",
+            "nats",
+            better=-1,
+        ),
+        Measure(
+            "likelihood/metrics/negative_elbo",
+            "Negative ELBO of the same slices",
+            "nats",
+            better=-1,
+        ),
+        Measure("likelihood/metrics/bits_per_dimension", "Bits per dimension", "", 4, better=-1),
+        Measure("likelihood/metrics/effective_draws", "Effective draws"),
+        Measure("latent_scalars", "Latent scalars", "", 0),
+        Measure("active_units", "Active latent scalars", "", 0),
+    ),
+    "Drawn from the prior": (
+        Measure(
+            "metrics/valid_samples_at_1", "Valid samples at temperature 1", "%", 1, 100, 1, _VALID
+        ),
+        Measure(
+            "metrics/valid_samples_at_0.6",
+            "Valid samples at temperature 0.6",
+            "%",
+            1,
+            100,
+            1,
+            _VALID,
+        ),
+        Measure(
+            f"{_DRAWN}frechet",
+            "Fréchet distance",
+            "",
+            2,
+            better=-1,
+            real=f"{_DRAWN}real_frechet",
+            is_log=True,
+        ),
+        Measure(f"{_DRAWN}real_frechet", "Fréchet distance of real halves", "", 2),
+        Measure(
+            f"{_DRAWN}coverage", "Coverage", "%", 1, 100, better=1, real=f"{_DRAWN}real_coverage"
+        ),
+        Measure(f"{_DRAWN}real_coverage", "Coverage by training slices", "%", 1, 100),
+        Measure(f"{_DRAWN}density", "Density", "", 2, real=f"{_DRAWN}real_density"),
+        Measure(f"{_DRAWN}real_density", "Density of training slices", "", 2),
+        Measure(
+            f"{_DRAWN}specificity_mm",
+            "Specificity",
+            "mm",
+            2,
+            better=-1,
+            real=f"{_DRAWN}real_specificity_mm",
+        ),
+        Measure(f"{_DRAWN}real_specificity_mm", "Specificity of unseen real slices", "mm", 2),
+        Measure(
+            "generation/modes",
+            "Modes with 90 % of the variance",
+            "",
+            0,
+            real="generation/real_modes",
+        ),
+        Measure("generation/real_modes", "The same of training slices", "", 0),
+    ),
+    "Disentanglement": (
+        Measure("disentanglement/mig", "MIG", "", 3, better=1),
+        Measure("disentanglement/sap", "SAP", "", 3, better=1),
+        Measure("disentanglement/dci/disentanglement", "DCI, disentanglement", "", 2, better=1),
+        Measure("disentanglement/dci/completeness", "DCI, completeness", "", 2, better=1),
+        Measure("disentanglement/dci/informativeness", "DCI, informativeness", "", 2, better=1),
+        Measure("disentanglement/total_correlation", "Total correlation", "nats", 2),
+    ),
 }
 
 
-def lines(scores: Sequence[Scores]) -> list[list[str]]:
-    """Return a title and one cell per model for each line that some model has."""
-    table = [[title, *(cell(found) for found in scores)] for title, cell in _LINES.items()]
-    return [line for line in table if set(line[1:]) != {NO_VALUE}]
+def measure(path: str, **changes: Any) -> Measure:
+    """Return the measure at a path, with other fields where a table has less room.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for group in MEASURES.values():
+        for found in group:
+            if found.path == path:
+                return replace(found, **changes)
+    raise ValueError(f"path: expected that of a measure, got {path!r}")
+
+
+def known(measures: Sequence[Measure], scores: Sequence[Scores]) -> list[Measure]:
+    """Return the measures that some model has."""
+    return [measure for measure in measures if any(measure.of(found) for found in scores)]
 
 
 def notes(scores: Sequence[Scores]) -> list[str]:
@@ -65,9 +186,9 @@ def notes(scores: Sequence[Scores]) -> list[str]:
     texts = {"likelihood": _likelihood, "generation": _generation, "disentanglement": _codes}
     parts = []
     for name, text in texts.items():
-        known = [_part(found, name) for found in scores if _part(found, name)]
-        if known:
-            fullest = max(known, key=len)
+        having = [found[name] for found in scores if found.get(name)]
+        if having:
+            fullest = max(having, key=len)
             parts.append(paragraph(text(fullest), "note"))
     return parts
 

@@ -1,22 +1,19 @@
 """The sections about models and data: what the shape models know, how they were fitted, on whom."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from cardiac_vae.reports import figures, shape_scores
+from cardiac_vae.reports import figures, ladder, parallel
 from cardiac_vae.reports.html import Section, figure, heading, paragraph
 from cardiac_vae.reports.inputs import RecipeResults, Study
+from cardiac_vae.reports.rungs import Rung
 from cardiac_vae.reports.sitting import Picture
-from cardiac_vae.reports.tables import NO_VALUE, interval, number, plain_table
+from cardiac_vae.reports.tables import NO_VALUE, number, plain_table
 
 
-def shape_models(
-    recipes: Sequence[RecipeResults], pictures: Mapping[str, Sequence[Picture]]
-) -> Section:
+def shape_models(rungs: Sequence[Rung], pictures: Mapping[str, Sequence[Picture]]) -> Section:
     """Return the scores of each shape model, and the figures of those that have any."""
-    scored = {recipe.name: recipe.summary["shape_model"] for recipe in recipes}
-    first = next(iter(scored.values()))
-    rates = {name: scores["kl_per_group"] for name, scores in scored.items()}
+    first = rungs[0].scores
+    rates = {rung.name: rung.scores["kl_per_group"] for rung in rungs}
     rates = {name: groups for name, groups in rates.items() if groups}
     parts = [
         paragraph(
@@ -26,8 +23,8 @@ def shape_models(
             "and those without a prior no samples. A latent scalar is active if its posterior mean "
             "varies over the slices by more than 0.01 (variance)."
         ),
-        plain_table(["", *scored], _score_lines(list(scored.values()))),
-        *shape_scores.notes(list(scored.values())),
+        *ladder.tables(rungs),
+        *parallel.view(rungs),
     ]
     if rates:
         parts.append(
@@ -38,45 +35,11 @@ def shape_models(
                 "whiskers: 95 % interval over patients.",
             )
         )
-    for recipe in recipes:
-        if recipe.name in pictures:
-            parts.append(heading(recipe.name))
-            parts += [figure(p.png, p.title, p.caption) for p in pictures[recipe.name]]
+    for rung in rungs:
+        if rung.name in pictures:
+            parts.append(heading(rung.name))
+            parts += [figure(p.png, p.title, p.caption) for p in pictures[rung.name]]
     return Section("shapes", "Shape models", parts)
-
-
-def _score_lines(scores: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    def line(title: str, metric: str, digits: int, scale: float = 1.0) -> list[str]:
-        return [title, *(interval(s["metrics"].get(metric), digits, scale) for s in scores)]
-
-    lines = [
-        line("Dice, slice by slice", "dice_mean", 3),
-        line("Dice, RV", "dice_rv", 3),
-        line("Dice, MYO", "dice_myo", 3),
-        line("Dice, LV", "dice_lv", 3),
-        line("Dice, whole volumes", "volume_dice_mean", 3),
-        line("Valid reconstructions (%)", "valid_reconstructions", 1, 100),
-        line("Valid expert slices (%)", "valid_references", 1, 100),
-        line("Negative ELBO (nats)", "negative_elbo", 1),
-        line("Rate, KL (nats)", "rate", 1),
-        line("Reconstruction (nats)", "reconstruction", 1),
-        [
-            "Active latent scalars",
-            *(f"{s['active_units']} of {s['latent_scalars']}" for s in scores),
-        ],
-    ]
-    drawn = [{found["temperature"]: found for found in s["samples"]} for s in scores]
-    temperatures = dict.fromkeys(temperature for by in drawn for temperature in by)
-    for temperature in temperatures:
-        title = f"Valid samples at temperature {temperature:g} (%)"
-        lines.append([title, *(_valid_share(by.get(temperature)) for by in drawn)])
-    return lines + shape_scores.lines(scores)
-
-
-def _valid_share(drawn: Mapping[str, Any] | None) -> str:
-    if drawn is None:
-        return NO_VALUE
-    return f"{number(drawn['valid_share'], 1, 100)} (n = {drawn['num_samples']})"
 
 
 def training(study: Study) -> Section:

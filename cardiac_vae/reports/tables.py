@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 NO_VALUE = "\N{EN DASH}"
+FEW = 5  # recipes that can be read side by side
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,36 @@ class Group:
     columns: Sequence[Column]
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One number as text.
+
+    Attributes:
+        text: What is read first.
+        below: What stands below it, smaller.
+        is_best: Whether it is emphasized.
+    """
+
+    text: str
+    below: str = ""
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of cells.
+
+    Attributes:
+        label: What the reader sees before it; it stays in view while the cells scroll.
+        cells: One for each column.
+        color: Of a swatch before the label; none if empty.
+    """
+
+    label: str
+    cells: Sequence[Cell]
+    color: str = ""
+
+
 def metric_table(groups: Sequence[Group]) -> str:
     """Return a table with intervals below the values and differences below those.
 
@@ -98,6 +129,54 @@ def plain_table(head: Sequence[str], lines: Sequence[Sequence[str]], num_labels:
         f"<div class='scroll'><table><thead><tr>{titles}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+def stacked_table(
+    heads: Mapping[str, Sequence[tuple[str, str]]], bodies: Sequence[Sequence[Line]]
+) -> str:
+    """Return a table that stays narrow: intervals below the numbers, columns under group titles.
+
+    ``heads`` is title of a group -> title and unit of its columns; ``bodies`` are set apart by a
+    stronger rule.
+    """
+    titles = "".join(
+        f"<th colspan='{len(columns)}' scope='colgroup'>{escape(title)}</th>"
+        for title, columns in heads.items()
+    )
+    over = f"<tr class='over'><td></td>{titles}</tr>" if any(heads) else ""
+    starts = [not index for columns in heads.values() for index in range(len(columns))]
+    columns = [column for group in heads.values() for column in group]
+    named = "".join(
+        f"<th scope='col'{_class(first)}>{escape(title)}<small>{escape(unit)}</small></th>"
+        for (title, unit), first in zip(columns, starts, strict=True)
+    )
+    rows = "".join(
+        "<tbody>" + "".join(_stacked_line(line, starts) for line in body) + "</tbody>"
+        for body in bodies
+    )
+    return (
+        f"<div class='scroll'><table class='stacked'><thead>{over}<tr><td></td>{named}</tr></thead>"
+        f"{rows}</table></div>"
+    )
+
+
+def _stacked_line(line: Line, starts: Sequence[bool]) -> str:
+    swatch = f"<i class='swatch' style='background:{line.color}'></i>" if line.color else ""
+    cells = "".join(
+        f"<td{_class(first)}>{_emphasis(cell)}"
+        + (f"<small>{escape(cell.below)}</small>" if cell.below else "")
+        + "</td>"
+        for cell, first in zip(line.cells, starts, strict=True)
+    )
+    return f"<tr><th scope='row'>{swatch}{escape(line.label)}</th>{cells}</tr>"
+
+
+def _emphasis(cell: Cell) -> str:
+    return f"<b>{escape(cell.text)}</b>" if cell.is_best else escape(cell.text)
+
+
+def _class(is_first: bool) -> str:
+    return " class='first'" if is_first else ""
 
 
 def number(value: float | None, digits: int, scale: float = 1.0, sign: bool = False) -> str:

@@ -140,7 +140,12 @@ def test_without_a_bound_none_is_reported_and_without_a_prior_nothing_is_drawn(
     slices: HeldOutSlices,
 ) -> None:
     scores, known = (score_reconstruction(model, slices, CONFIG) for model in (Bare(), Known()))
-    assert known["metrics"].keys() - scores["metrics"].keys() == {"negative_elbo", "rate"}
+    assert known["metrics"].keys() - scores["metrics"].keys() == {
+        "negative_elbo",
+        "rate",
+        "valid_samples_at_1",
+        "valid_samples_at_0.6",
+    }
     assert scores["metrics"]["reconstruction"]["mean"] == pytest.approx(100, abs=3)
     assert (scores["kl_per_group"], scores["samples"]) == ([], [])
     kept = ("latent_scalars", "active_units", "active_per_group", "num_slices")
@@ -179,6 +184,14 @@ def test_an_empty_sample_is_no_valid_heart(slices: HeldOutSlices) -> None:
     hot, cool = score_reconstruction(Known(), slices, CONFIG)["samples"]
     assert (hot["temperature"], hot["num_samples"], hot["valid_share"]) == (1.0, 10, 0.5)
     assert (cool["temperature"], cool["valid_share"]) == (0.6, 1.0)
+
+
+def test_valid_samples_are_metrics_with_an_interval_over_samples(slices: HeldOutSlices) -> None:
+    metrics = score_reconstruction(Known(), slices, CONFIG)["metrics"]
+    hot, cool = metrics["valid_samples_at_1"], metrics["valid_samples_at_0.6"]
+    assert (hot["mean"], hot["n"], cool["mean"]) == (0.5, 10, 1.0)
+    assert hot["low"] < 0.5 < hot["high"]
+    assert cool["low"] < cool["high"] == 1.0
 
 
 def test_the_same_seed_gives_the_same_scores_and_leaves_the_generator(

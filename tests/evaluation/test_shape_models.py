@@ -17,7 +17,9 @@ from cardiac_vae.evaluation.cohort import EvaluationConfig
 from cardiac_vae.evaluation.reconstruction import held_out_slices
 from cardiac_vae.evaluation.shape_models import score_shape_model
 from cardiac_vae.models import build_model
+from cardiac_vae.reports.shape_scores import MEASURES
 from cardiac_vae.shape_model import ShapeModel
+from cardiac_vae.tracking import flatten
 
 CONFIG = EvaluationConfig.parse(
     {
@@ -65,6 +67,10 @@ def test_all_parts_of_a_phantom_study(data: Path, model: ShapeModel) -> None:
     assert scores["disentanglement"]["num_slices"] == 30
     assert scores["disentanglement"]["num_patients"] == 4  # of every split
     assert 0 <= scores["disentanglement"]["mig"] <= 1
+    logged = flatten({"shape_model": scores})
+    for measure in (found for group in MEASURES.values() for found in group):
+        name = f"shape_model/{measure.path}"
+        assert isinstance(logged.get(f"{name}/mean", logged.get(name)), float | int), name
 
 
 def test_real_hearts_have_no_true_factors(data: Path, model: ShapeModel) -> None:

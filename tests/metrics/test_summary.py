@@ -5,6 +5,7 @@ from cardiac_vae.metrics.summary import (
     Interval,
     bootstrap_mean,
     paired_difference,
+    share_interval,
     summarize_distances,
 )
 
@@ -85,3 +86,20 @@ def test_bad_input_is_refused():
         paired_difference([1.0], [1.0, 2.0], ["a", "b"], seed=0)
     with pytest.raises(ValueError, match="penalty_mm: expected positive"):
         summarize_distances([1.0, np.inf], np.inf)
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 10), (3, 10), (10, 10), (166, 256)])
+def test_the_ends_of_a_share_are_where_the_score_test_turns(count, total):
+    found = share_interval(count, total)
+    assert (found.mean, found.n) == (count / total, total)
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+    for end in {found.low, found.high} - {0.0, 1.0}:
+        deviation = abs(found.mean - end) / np.sqrt(end * (1 - end) / total)
+        assert deviation == pytest.approx(1.96, abs=1e-3)
+    assert found.high - found.low > 0.05
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 0), (-1, 5), (6, 5)])
+def test_a_share_of_nothing_is_refused(count, total):
+    with pytest.raises(ValueError, match="expected 0 <= count <= total"):
+        share_interval(count, total)

@@ -14,6 +14,7 @@ from cardiac_vae.evaluation.reconstruction import held_out_slices
 from cardiac_vae.models import build_model
 from cardiac_vae.reports.inputs import read_study
 from cardiac_vae.reports.page import Report, build_report
+from cardiac_vae.reports.rungs import rungs
 from cardiac_vae.reports.shape_pictures import pictures_of
 from cardiac_vae.reports.shapes import shape_models
 from cardiac_vae.reports.style import as_data_uri
@@ -97,7 +98,7 @@ def test_a_model_that_looks_at_conditions_shows_hearts_on_demand(
     slices = held_out_slices(read_prepared(study / "data" / "prepared", "test"))
     recipes = read_study(study, preparation).recipes
     pictures = {"copy": pictures_of("copy", model, slices)}
-    shown = "".join(shape_models(recipes, pictures).parts)
+    shown = "".join(shape_models(rungs(recipes, {"copy": model}, slices), pictures).parts)
     # KL, what any model shows, and what no other does.
     assert len(DATA_URI.findall(shown)) == 1 + 5 + 1
     assert "Hearts on demand, copy" in shown

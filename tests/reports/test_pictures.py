@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
 from cardiac_vae.labels import HEART
 from cardiac_vae.reports.figures import kl_per_group
@@ -53,6 +55,37 @@ def test_each_structure_has_its_color_and_the_rest_is_white() -> None:
     assert image[0, 0].tolist() == [1, 1, 1]
     assert len({tuple(pixel) for pixel in image[0].tolist()}) == 4
     assert len(set(COLORS.values())) == 3
+
+
+def test_recipes_of_one_group_share_a_panel_and_the_others_lie_in_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = [{"mean": 20.0, "low": 18.0, "high": 23.0}]
+    several = [{"mean": -3.0, "low": -4.0, "high": None}, *one]
+    groups = {name: one for name in ("vae", "cvae")} | {f"nvae_{i}": several for i in range(6)}
+    kept: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: kept.append(figure))
+    kl_per_group(groups)
+    first, second = kept[0].subfigs
+    (shared,) = first.axes
+    assert [tick.get_text() for tick in shared.get_xticklabels()] == ["vae", "cvae"]
+    shown = [axes for axes in second.axes if axes.get_visible()]
+    titles = [axes.get_title(loc="left") for axes in shown]
+    assert titles == [f"nvae_{i}: 17 nats" for i in range(6)]
+    places = [axes.get_subplotspec() for axes in shown]
+    assert [(place.rowspan.start, place.colspan.start) for place in places] == [
+        (index // 4, index % 4) for index in range(6)
+    ]
+    # A negative estimate is in sight.
+    for axes in shown:
+        assert axes.get_ylim()[0] < -4
+        assert [bar.get_height() for bar in axes.patches] == [-3, 20]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_groups_of_one_kind_alone_are_one_panel(number: int) -> None:
+    group = {"mean": 20.0, "low": 18.0, "high": 23.0}
+    assert kl_per_group({"vae": [group] * number}).startswith(b"\x89PNG")
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:

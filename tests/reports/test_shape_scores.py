@@ -1,8 +1,10 @@
-"""The table has a line for what some model has, and says what the numbers rest on."""
+"""A measure is found where the scores have it, under the name that MLflow has for it."""
 
 from typing import Any
 
-from cardiac_vae.reports.shape_scores import lines, notes
+import pytest
+
+from cardiac_vae.reports.shape_scores import MEASURES, known, measure, notes
 
 DASH = "\N{EN DASH}"
 
@@ -29,24 +31,54 @@ SAMPLES: dict[str, Any] = {
     "num_neighbors": 5,
     "num_splits": 20,
     "modes": 7,
+    "real_modes": 9,
     "metrics": GENERATION["metrics"] | {"coverage": values(0.5), "frechet": values(3.0)},
 }
 CODES = {"num_slices": 300, "num_codes": 32, "mig": 0.25, "dci": {"completeness": 0.5}}
+FULL = {"likelihood": LIKELIHOOD, "generation": GENERATION | SAMPLES, "disentanglement": CODES}
+LACKING = {"likelihood": None, "generation": GENERATION, "disentanglement": None}
+
+
+def texts(path: str) -> list[str]:
+    return [measure(path).text(scores) for scores in (FULL, LACKING)]
 
 
 def test_a_model_without_a_figure_has_a_dash() -> None:
-    scores = [
-        {"likelihood": LIKELIHOOD, "generation": GENERATION | SAMPLES, "disentanglement": CODES},
-        {"likelihood": None, "generation": GENERATION, "disentanglement": None},
-    ]
-    table = {title: cells for title, *cells in lines(scores)}
-    assert table["Negative log-likelihood (nats)"] == ["200.0 [199.0, 201.0]", DASH]
-    assert table["Generalization (mm)"] == ["0.75 [\N{MINUS SIGN}0.25, 1.75]"] * 2
-    assert table["Coverage (%)"] == ["50.0 [\N{MINUS SIGN}50.0, 150.0]", DASH]
-    assert table["Modes with 90 % of the variance"] == ["7", DASH]
-    assert table["MIG"] == ["0.250", DASH]
-    assert table["DCI, completeness"] == ["0.50", DASH]
-    assert "SAP" not in table
+    nll = "likelihood/metrics/negative_log_likelihood"
+    assert texts(nll) == ["200.0 [199.0, 201.0]", DASH]
+    both = ["0.75 [\N{MINUS SIGN}0.25, 1.75]"] * 2
+    assert texts("generation/metrics/generalization_mm") == both
+    assert texts("generation/metrics/coverage") == ["50.0 [\N{MINUS SIGN}50.0, 150.0]", DASH]
+    assert texts("generation/modes") == ["7", DASH]
+    assert texts("disentanglement/mig") == ["0.250", DASH]
+    assert texts("disentanglement/dci/completeness") == ["0.50", DASH]
+
+
+def test_what_no_model_has_is_not_known() -> None:
+    found = [of.path for of in known(MEASURES["Disentanglement"], [LACKING, FULL])]
+    assert found == ["disentanglement/mig", "disentanglement/dci/completeness"]
+    assert known(MEASURES["Disentanglement"], [LACKING]) == []
+
+
+def test_real_masks_have_the_same_measure() -> None:
+    assert measure("generation/modes").of_real(FULL) == {"mean": 9}
+    assert measure("generation/modes").of_real(LACKING) is None
+    assert measure("disentanglement/mig").of_real(FULL) is None
+
+
+def test_a_table_with_less_room_has_other_digits_of_the_same_measure() -> None:
+    short = measure("generation/metrics/coverage", title="Cover", digits=0)
+    assert (short.heading, short.text(FULL)) == (
+        "Cover (%)",
+        "50 [\N{MINUS SIGN}50, 150]",
+    )
+    with pytest.raises(ValueError, match="path: expected that of a measure, got 'dice'"):
+        measure("dice")
+
+
+def test_every_measure_has_one_path_and_one_title() -> None:
+    every = [of for group in MEASURES.values() for of in group]
+    assert len({of.path for of in every}) == len({of.title for of in every}) == len(every)
 
 
 def test_the_notes_give_the_numbers_behind_the_lines() -> None:
@@ -61,5 +93,5 @@ def test_the_notes_give_the_numbers_behind_the_lines() -> None:
 
 
 def test_a_study_from_before_these_figures_has_none_of_them() -> None:
-    assert lines([{"metrics": {}}]) == []
+    assert [known(group, [{"metrics": {}}]) for group in MEASURES.values()] == [[]] * len(MEASURES)
     assert notes([{"metrics": {}}]) == []
