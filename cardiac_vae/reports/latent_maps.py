@@ -33,7 +33,7 @@ def latent_map(
 
     ``shares`` are those of the variance along the axes.
     """
-    figure = Figure(figsize=(9.6, 4.1))
+    figure = Figure(figsize=(9.6, 4.5))
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
     by_group, by_phase, by_position = panels
     middle = (points.max(axis=0) + points.min(axis=0)) / 2
@@ -48,7 +48,7 @@ def latent_map(
         axes.set_title(title)
         axes.set_xlabel(f"component 1 ({100 * shares[0]:.0f} %)")
         axes.grid(visible=True)
-        axes.set_aspect("equal")
+        axes.set_aspect("equal", anchor="N")
         axes.set(xlim=(left, right), ylim=(bottom, top))
     by_group.set_ylabel(f"component 2 ({100 * shares[1]:.0f} %)")
     return figure
@@ -86,7 +86,14 @@ def _scatter(
                 linewidths=0.3,
                 label=names.get(kind, kind) or "unknown",
             )
-    axes.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=5,
+        fontsize=7.5,
+        handletextpad=0.1,
+        columnspacing=0.8,
+    )
 
 
 def _along_the_heart(
@@ -106,7 +113,7 @@ def _along_the_heart(
         edgecolors="white",
         linewidths=0.3,
     )
-    below = axes.inset_axes((0.1, -0.2, 0.8, 0.03))  # where the other panels have their legend
+    below = axes.inset_axes((0.1, -0.19, 0.8, 0.03))  # where the other panels have their legend
     bar = figure.colorbar(shown, cax=below, orientation="horizontal")
     bar.set_ticks([0, 0.5, 1], labels=["base", "middle", "apex"], fontsize=7.5)
     bar.outline.set_edgecolor(MUTED)
