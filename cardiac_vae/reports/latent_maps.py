@@ -33,7 +33,7 @@ def latent_map(
 
     ``shares`` are those of the variance along the axes.
     """
-    figure = Figure(figsize=(9.6, 4.5))
+    figure = Figure(figsize=(9.6, 4.0))
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
     by_group, by_phase, by_position = panels
     middle = (points.max(axis=0) + points.min(axis=0)) / 2
