@@ -26,10 +26,16 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # What real data changes: where it is, a split whose test patients no choice was made on, and the
 # budgets: at most 20 minutes per model on two cores.
 ACDC ?=
-ACDC_PARAMS = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) \
-	prepare.seed=5 train.fit.steps=4400 train.fit.validate_every=1100 \
+ACDC_DATA = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) prepare.seed=5
+ACDC_PARAMS = $(ACDC_DATA) train.fit.steps=4400 train.fit.validate_every=1100 \
 	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
 	evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60
+# Twenty models: less for each (STEPS=...).
+STEPS ?= 800
+LADDER_PARAMS = $(ACDC_DATA) train.fit.steps=$(STEPS) train.fit.validate_every=$(shell expr $(STEPS) / 2) \
+	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
+	evaluate.reconstruction.num_samples=512 evaluate.likelihood.num_draws=100 \
+	evaluate.likelihood.num_slices=30
 
 # Every recipe there is, as an override of configs/recipes.yaml.
 EVERY_RECIPE = $(foreach file,$(wildcard configs/models/*.yaml),-S \
@@ -54,9 +60,9 @@ acdc: $(INSTALLED) ## the same on real scans (ACDC=folder), as an experiment tha
 	@test -d "$(ACDC)" || { echo 'acdc: expected the folder of ACDC, got "$(ACDC)": make acdc ACDC=/path/to/acdc' >&2; exit 2; }
 	$(BIN)/dvc exp run $(foreach param,$(ACDC_PARAMS),-S configs/params.yaml:$(param))
 
-ladder: $(INSTALLED) ## compare every recipe, on the phantom or with ACDC=folder on real scans
+ladder: $(INSTALLED) ## compare every recipe, on the phantom or with ACDC=folder on real scans (STEPS=800)
 	$(BIN)/dvc exp run $(EVERY_RECIPE) \
-		$(if $(ACDC),$(foreach param,$(ACDC_PARAMS),-S configs/params.yaml:$(param)))
+		$(if $(ACDC),$(foreach param,$(LADDER_PARAMS),-S configs/params.yaml:$(param)))
 
 test: $(INSTALLED) ## run the unit suite, then the slow tests; CARDIAC_VAE_ACDC=folder adds real scans
 	$(BIN)/pytest -m 'not slow'
