@@ -81,6 +81,8 @@ class ShapeModel(nn.Module, ABC):
 
     Attributes:
         has_prior: Whether the model can draw hearts of its own; without a prior ``draw`` raises.
+        redraws_statistics: Whether batch norms take the statistics of samples when hearts are drawn
+            to be judged (``layers.batch_statistics``).
         num_train_cases: Cases that the model is fitted to, set by who fits it, for estimates over
             the whole data set; 0 where that is not known.
         condition_groups: The groups that a condition can name to the model, in the order of its
@@ -88,6 +90,7 @@ class ShapeModel(nn.Module, ABC):
     """
 
     has_prior: bool = True
+    redraws_statistics: bool = False
     num_train_cases: int = 0
     condition_groups: tuple[str, ...] | None = None
 

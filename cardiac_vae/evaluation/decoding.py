@@ -1,5 +1,6 @@
 """Masks through a shape model a batch at a time, from arrays to arrays."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +50,8 @@ def sample_slices(
 ) -> np.ndarray:
     """Draw label maps (num_samples, H, W) uint8 from the prior of a model in evaluation mode.
 
-    Batch norms have the statistics of samples meanwhile (``layers.batch_statistics``).
-    ``condition`` (N, K) holds those that samples may have.
+    Batch norms of a model that wants it have the statistics of samples meanwhile. ``condition``
+    (N, K) holds those that samples may have.
     """
 
     def observe() -> None:
@@ -58,7 +59,7 @@ def sample_slices(
             model.sample(batch_size, temperature, some_conditions(condition, batch_size))
 
     sizes = [min(batch_size, num_samples - start) for start in range(0, num_samples, batch_size)]
-    with statistics_of(model, observe):
+    with statistics_of(model, observe) if model.redraws_statistics else nullcontext():
         drawn = [
             _decided(model.sample(size, temperature, some_conditions(condition, size)))
             for size in sizes

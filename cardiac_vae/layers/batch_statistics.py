@@ -1,8 +1,8 @@
-"""Batch-norm statistics, estimated anew from what a network is shown.
+"""Batch-norm statistics: estimated anew from what a network is shown, or held as they are.
 
 Running means lag behind weights that move fast, and they are those of encoded masks: what a model
 draws from its prior has others. Vahdat & Kautz 2020 (NVAE, sec. 4) re-estimate them before they
-sample. In short networks the difference is small; deep residual ones amplify it.
+sample.
 """
 
 from collections.abc import Callable, Iterator
@@ -53,3 +53,16 @@ def statistics_of(network: nn.Module, observe: Callable[[], None]) -> Iterator[N
         with torch.no_grad():
             for name, value in kept.items():
                 buffers[name].copy_(value)
+
+
+@contextmanager
+def held_statistics(network: nn.Module) -> Iterator[None]:
+    """Let batch norms use their running statistics, and leave those alone, also in training."""
+    layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()

@@ -42,6 +42,7 @@ class Config(HierarchyConfig):
         num_flows: Steps of inverse autoregressive flow behind the posterior of each group.
         beta: Weight of the KL.
         kl_balancing: Weigh the groups' KL during the warm-up (NVAE appendix A).
+        redraw_statistics: Let batch norms take the statistics of samples before hearts are drawn.
         spectral_regularization: The paper's lambda, in nats per unit of singular value.
     """
 
@@ -49,6 +50,7 @@ class Config(HierarchyConfig):
     num_flows: NonNegativeInt = 0
     beta: PositiveFloat = 1.0
     kl_balancing: bool = True
+    redraw_statistics: bool = True
     spectral_regularization: NonNegativeFloat = 0.0
 
 
@@ -178,6 +180,7 @@ class Model(ShapeModel):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+        self.redraws_statistics = config.redraw_statistics
         self.bottom_up = upward_steps(config)
         self.top_down = TopDown(config)
         self.spectral = SpectralPenalty(self) if config.spectral_regularization else None

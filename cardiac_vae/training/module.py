@@ -112,9 +112,7 @@ class ShapeModule(FittedModule):
         config = self.objective.sample_repair
         if condition is not None:
             condition = condition[torch.randint(len(condition), (config.num_samples,))]
-        loss, plausible = sample_repair_loss(
-            self.model, config.num_samples, self.pixel_mm, condition
-        )
+        loss, plausible = sample_repair_loss(self.model, config, self.pixel_mm, condition)
         self.log("train/sample_repair", loss)
         self.log("train/valid_samples", plausible)
         return config.weight * loss

@@ -8,9 +8,11 @@ it, and the model is told that this is what the code means:
 
     L(z) = -log p(x' | z),    z ~ p(z)
 
-The draw z itself has no gradient: else the prior would shrink to where hearts are easy.
-All pixels of x' count: if only those did that the repair changed, nothing would hold the others
-where they are. A sample that is plausible already, or that no small repair makes so, costs nothing.
+The draw z itself has no gradient: else the prior would shrink to where hearts are easy. All pixels
+of x' count: if only those did that the repair changed, nothing would hold the others where they
+are. Batch norms keep the statistics of encoded masks: with their own, samples are free of what
+holds encoded hearts in place, and they shrink away. A sample that is plausible already costs
+nothing, nor does one that a small repair does not make plausible.
 """
 
 import numpy as np
@@ -22,6 +24,7 @@ from cardiac_vae.anatomy.criteria import is_valid
 from cardiac_vae.anatomy.repair import repaired
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.transforms import one_hot
+from cardiac_vae.layers.batch_statistics import held_statistics
 from cardiac_vae.layers.likelihoods import categorical_nll
 from cardiac_vae.shape_model import ShapeModel
 
@@ -33,12 +36,15 @@ class SampleRepairConfig(StrictConfig):
         weight: Of the loss above beside the bound; 0 draws nothing.
         first_share: Share of the steps before the first draw: at first no sample is near a heart.
         num_samples: Drawn at a time, at temperature 1.
+        largest_change: Pixels that a repair may change, as a share of the heart's: larger repairs
+            mostly take something away, and hearts would learn to be small.
         every: Steps from one draw to the next.
     """
 
     weight: NonNegativeFloat = 0.0
     first_share: float = Field(default=0.5, ge=0, lt=1)
     num_samples: PositiveInt = 8
+    largest_change: float = Field(default=0.1, gt=0)
     every: PositiveInt = 2
 
     def is_due(self, step: int, progress: float) -> bool:
@@ -48,7 +54,7 @@ class SampleRepairConfig(StrictConfig):
 
 def sample_repair_loss(
     model: ShapeModel,
-    num_samples: int,
+    config: SampleRepairConfig,
     pixel_mm: tuple[float, float],
     condition: Tensor | None = None,
 ) -> tuple[Tensor, float]:
@@ -56,12 +62,13 @@ def sample_repair_loss(
 
     ``condition`` (num_samples, K) is what a model with conditions is told.
     """
-    with torch.no_grad():
-        latents = model.draw(num_samples, 1.0, condition)
-    logits = model.decode(latents, condition=condition)
+    with held_statistics(model):
+        with torch.no_grad():
+            latents = model.draw(config.num_samples, 1.0, condition)
+        logits = model.decode(latents, condition=condition)
     scores = logits.log_softmax(dim=1).detach().cpu().numpy()
     wanted = scores.argmax(axis=1).astype(np.uint8)
-    is_repaired, plausible = np.zeros(num_samples, bool), 0
+    is_repaired, plausible = np.zeros(len(wanted), bool), 0
     for index, (mask, score) in enumerate(zip(wanted, scores, strict=True)):
         if not mask.any():
             continue
@@ -69,8 +76,10 @@ def sample_repair_loss(
             plausible += 1
             continue
         heart = repaired(mask, score)
-        if heart.any() and is_valid(heart, pixel_mm):
+        is_small = (heart != mask).sum() <= config.largest_change * (mask > 0).sum()
+        if is_small and heart.any() and is_valid(heart, pixel_mm):
             wanted[index], is_repaired[index] = heart, True
     device = logits.device
     cost = categorical_nll(logits, one_hot(torch.from_numpy(wanted)).to(device))
-    return (cost * torch.from_numpy(is_repaired).to(device)).mean(), plausible / num_samples
+    loss = (cost * torch.from_numpy(is_repaired).to(device)).mean()
+    return loss, plausible / len(wanted)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from cardiac_vae.layers.batch_statistics import re_estimate, statistics_of
+from cardiac_vae.layers.batch_statistics import held_statistics, re_estimate, statistics_of
 
 
 @pytest.fixture
@@ -66,3 +66,19 @@ def test_it_has_them_again_after_an_error(network, batches):
     with pytest.raises(RuntimeError), statistics_of(network, lambda: [network(batches[0])]):
         raise RuntimeError
     assert torch.equal(before[0], statistics(network)[0])
+
+
+def test_held_statistics_are_used_and_kept_in_training(network, batches):
+    network.train()
+    before = statistics(network)
+    with held_statistics(network):
+        assert [layer.training for layer in network] == [True, False, True]
+        held = network[1](batches[1])
+    for own, again in zip(before, statistics(network), strict=True):
+        assert torch.equal(own, again)
+    torch.testing.assert_close(held, batches[1] / (1 + network[1].eps) ** 0.5)
+    assert network[1].training
+    network.eval()
+    with held_statistics(network):
+        pass
+    assert not network[1].training

@@ -39,6 +39,10 @@ def with_speck(mask):
     return mask
 
 
+def drawing(num_samples, largest_change=0.1):
+    return SampleRepairConfig(weight=1, num_samples=num_samples, largest_change=largest_change)
+
+
 class Drawing(nn.Module):
     """A model that draws the given masks, one after another; its logits are its parameters."""
 
@@ -58,7 +62,7 @@ class Drawing(nn.Module):
 
 def test_the_loss_is_what_the_repaired_heart_costs():
     model = Drawing([heart(), with_speck(heart())])
-    loss, plausible = sample_repair_loss(model, 2, PIXEL_MM)
+    loss, plausible = sample_repair_loss(model, drawing(2), PIXEL_MM)
     assert plausible == 0.5
     # One sample of two is broken: of its pixels one is wanted as what it is not.
     shown = math.log(math.exp(SURE) + 3) - SURE
@@ -68,7 +72,7 @@ def test_the_loss_is_what_the_repaired_heart_costs():
 
 def test_the_gradient_is_that_of_the_likelihood_of_the_repaired_heart():
     model = Drawing([heart(), with_speck(heart())])
-    sample_repair_loss(model, 2, PIXEL_MM)[0].backward()
+    sample_repair_loss(model, drawing(2), PIXEL_MM)[0].backward()
     assert not model.logits.grad[0].any()
     wanted = torch.from_numpy(heart() == np.arange(4)[:, None, None]).float()
     expected = (model.logits[1].softmax(dim=0) - wanted) / 2
@@ -77,16 +81,26 @@ def test_the_gradient_is_that_of_the_likelihood_of_the_repaired_heart():
 
 def test_plausible_and_hopeless_samples_cost_nothing():
     empty = np.zeros((32, 32), np.uint8)
-    loss, plausible = sample_repair_loss(Drawing([heart(), empty]), 2, PIXEL_MM)
+    loss, plausible = sample_repair_loss(Drawing([heart(), empty]), drawing(2), PIXEL_MM)
     assert loss.item() == 0
     assert plausible == 0.5
+
+
+def test_a_repair_that_changes_much_is_not_asked_for():
+    mask = heart()
+    mask[:8, 26:] = 1  # 48 pixels, of which none touches the RV
+    share = 48 / (mask > 0).sum()
+    for limit, is_asked in ((share + 1e-6, True), (share - 1e-6, False)):
+        loss, plausible = sample_repair_loss(Drawing([mask]), drawing(1, limit), PIXEL_MM)
+        assert bool(loss > 0) == is_asked
+        assert plausible == 0
 
 
 def test_a_descent_on_it_makes_the_samples_plausible():
     model = Drawing([with_speck(heart())])
     optimizer = torch.optim.SGD(model.parameters(), lr=4.0)
     for _ in range(10):
-        loss, plausible = sample_repair_loss(model, 1, PIXEL_MM)
+        loss, plausible = sample_repair_loss(model, drawing(1), PIXEL_MM)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -108,8 +122,8 @@ def test_a_step_adds_the_weighted_loss_of_models_with_a_prior(
     """In six steps of which the last three draw; the loss that stands in is 1 nat each time."""
     calls = []
 
-    def one_nat(model, num_samples, pixel_mm, condition):
-        calls.append((num_samples, pixel_mm, condition))
+    def one_nat(model, config, pixel_mm, condition):
+        calls.append((config.num_samples, pixel_mm, condition))
         return torch.ones(()), 0.25
 
     monkeypatch.setattr(training_module, "sample_repair_loss", one_nat)
