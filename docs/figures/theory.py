@@ -73,7 +73,8 @@ def latent_holes(vae: ShapeModel, masks: np.ndarray) -> Figure:
     axes.set_xlabel("first component of the codes")
     axes.set_ylabel("second component")
     axes.set_aspect("equal")
-    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    axes.set_ylim(top=float(seen[:, 1].max()) + 3)
+    axes.legend(loc="upper left", frameon=False, fontsize=8)
     return figure
 
 
@@ -146,7 +147,8 @@ def validity_by_temperature(models: dict[str, ShapeModel]) -> Figure:
             torch.manual_seed(0)
             drawn = sample_slices(model, 128, float(temperature))
             shares.append(np.mean([is_valid_heart(mask, (1.5, 1.5)) for mask in drawn]))
-        axes.plot(temperatures, 100 * np.array(shares), color=color, marker="o", clip_on=False, label=name)
+        percent = 100 * np.array(shares)
+        axes.plot(temperatures, percent, color=color, marker="o", clip_on=False, label=name)
     axes.set_xlabel("temperature")
     axes.set_ylabel("valid samples (%)")
     axes.set_ylim(0, 100)
