@@ -55,16 +55,27 @@ def channels_last(model: ShapeModel) -> ShapeModel:
 
 
 class ShapeModule(FittedModule):
-    """A shape model in training."""
+    """A shape model in training.
+
+    Args:
+        pixel_mm: Size of a pixel along (row, column); only ``sample_repair`` needs it.
+
+    Raises:
+        ValueError: if that is asked for without.
+    """
 
     def __init__(
         self,
         model: ShapeModel,
         objective: ObjectiveConfig,
         config: FitConfig,
-        pixel_mm: tuple[float, float] = (1.5, 1.5),
+        pixel_mm: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
+        if objective.sample_repair.weight and pixel_mm is None:
+            raise ValueError(
+                "sample_repair: expected the size of a pixel in mm, got none: criteria need it"
+            )
         self.model = channels_last(model)
         self.objective = objective
         self.config = config
@@ -109,6 +120,7 @@ class ShapeModule(FittedModule):
 
     def _sample_repair(self, condition: Tensor | None) -> Tensor:
         """Return the weighted loss of the model's own broken samples."""
+        assert self.pixel_mm is not None
         config = self.objective.sample_repair
         if condition is not None:
             condition = condition[torch.randint(len(condition), (config.num_samples,))]

@@ -142,3 +142,9 @@ def test_a_step_adds_the_weighted_loss_of_models_with_a_prior(
         losses[weight] = result.metrics["train/loss"]
     assert calls == [(4, (2.0, 1.0), None)] * drawn
     assert losses[5.0] - losses[0.0] == pytest.approx(5.0 if drawn else 0.0, abs=1e-3)
+
+
+def test_no_criterion_without_the_size_of_a_pixel(fit_config):
+    objective = ObjectiveConfig(sample_repair=SampleRepairConfig(weight=1))
+    with pytest.raises(ValueError, match="expected the size of a pixel in mm, got none"):
+        ShapeModule(torch.nn.Identity(), objective, fit_config())

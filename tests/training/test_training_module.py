@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cardiac_vae.data.transforms import one_hot
+from cardiac_vae.data.transforms import augment_masks, one_hot
 from cardiac_vae.models import build_model
+from cardiac_vae.training import module as training_module
 from cardiac_vae.training.batches import StepBatches
 from cardiac_vae.training.fit import fit
 from cardiac_vae.training.fitted_module import MONITORED
@@ -84,6 +85,25 @@ def test_a_shape_models_fit_is_resumed_bit_for_bit(name, hearts, fit_config, tmp
         run(interrupted, tmp_path / "parts")
     resumed = run(module(name, ObjectiveConfig(), config), tmp_path / "parts")
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+@pytest.mark.parametrize(("share", "number"), [(0.0, 0), (0.5, 3), (1.0, 6)])
+def test_the_last_steps_see_masks_as_they_are(
+    share, number, hearts, fit_config, tmp_path, monkeypatch
+):
+    """Once a step: what the batch norms are shown again is one more pass of the last batches."""
+    steps = set()
+
+    def noted(mask, config):
+        steps.add(shape.global_step)
+        return augment_masks(mask, config)
+
+    monkeypatch.setattr(training_module, "augment_masks", noted)
+    config = fit_config(steps=6, validate_every=6)
+    shape = module("ae", ObjectiveConfig(augmented_share=share), config)
+    source = StepBatches({"mask": hearts}, 4, 6, seed=0)
+    fit(shape, source, DataLoader([{"mask": hearts}], batch_size=None), config, tmp_path)
+    assert sorted(step for step in steps if step < 6) == list(range(number))
 
 
 @pytest.mark.parametrize(("name", "cost"), [("vae", "negative_elbo"), ("ae", "reconstruction")])

@@ -79,6 +79,14 @@ def test_a_fit_leaves_a_whole_model_on_file(prepared, fit_config, tmp_path):
     assert all(is_valid(anchor, (1.5, 1.5)) for anchor in anchors)
 
 
+def test_plausible_slices_alone_are_learnt_from_where_that_is_asked(prepared, fit_config, tmp_path):
+    objective = ObjectiveConfig(plausible_only=True)
+    config = fit_config(steps=1)
+    metrics = train_shape_model(prepared, tmp_path / "model", RECIPE, objective, config)
+    num_patients = len(read_prepared(prepared, "train"))
+    assert metrics["num_train_slices"] == metrics["num_anchors"] == num_patients
+
+
 def test_a_model_is_told_how_many_cases_it_is_fitted_to(
     prepared, fit_config, tmp_path, monkeypatch
 ):
@@ -178,6 +186,9 @@ def test_a_recipe_is_a_model_and_its_settings(tmp_path):
     path = tmp_path / "vae.yaml"
     path.write_text("module: vae\nsettings:\n  beta: 4\n")
     assert Recipe.read(path) == Recipe(module="vae", settings={"beta": 4})
+    assert Recipe.read(path).objective == {}
+    path.write_text("module: vae\nobjective:\n  plausible_only: true\n")
+    assert Recipe.read(path).objective == {"plausible_only": True}
     path.write_text("module: vae\nsetting: {}\n")
     with pytest.raises(ValueError, match=r"vae.yaml: setting: unknown parameter"):
         Recipe.read(path)
