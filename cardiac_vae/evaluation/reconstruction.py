@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
@@ -19,9 +18,10 @@ from cardiac_vae.anatomy.criteria import is_valid
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.conditions import Condition, encode_conditions, slice_conditions
 from cardiac_vae.data.prepared import PreparedCase
+from cardiac_vae.data.transforms import one_hot
 from cardiac_vae.evaluation.decoding import sample_slices
 from cardiac_vae.evaluation.intervals import interval
-from cardiac_vae.labels import HEART, NUM_CLASSES
+from cardiac_vae.labels import HEART
 from cardiac_vae.metrics.overlap import dice
 from cardiac_vae.metrics.summary import share_interval
 from cardiac_vae.shape_model import ShapeModel
@@ -213,8 +213,8 @@ def _one_hot_batches(
     """Yield where a batch starts, and its one-hot masks (B, C, H, W)."""
     device = next(model.parameters()).device
     for start in range(0, len(masks), size):
-        batch = torch.from_numpy(masks[start : start + size].astype(np.int64)).to(device)
-        yield start, F.one_hot(batch, NUM_CLASSES).permute(0, 3, 1, 2).float()
+        batch = torch.from_numpy(masks[start : start + size]).to(device)
+        yield start, one_hot(batch)
 
 
 def _array(values: Tensor) -> np.ndarray:

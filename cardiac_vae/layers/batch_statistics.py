@@ -1,8 +1,7 @@
 """Batch-norm statistics: estimated anew from what a network is shown, or held as they are.
 
 Running means lag behind weights that move fast, and they are those of encoded masks: what a model
-draws from its prior has others. Vahdat & Kautz 2020 (NVAE, sec. 4) re-estimate them before they
-sample.
+draws from its prior has others. Vahdat & Kautz 2020 (NVAE) re-estimate them before they sample.
 """
 
 from collections.abc import Callable, Iterator
