@@ -124,9 +124,17 @@ class ShapeModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
-        """Return the posterior mean of each latent group, top first."""
+        """Return a value of each latent group, top first, from its posterior at a temperature.
+
+        At temperature 0 (the default) that is the mean, at 1 a draw. A model without a posterior
+        has one code for a mask, whatever the temperature.
+        """
 
     @abstractmethod
     def decode(
@@ -149,6 +157,22 @@ class ShapeModel(nn.Module, ABC):
             f"draw: expected a model with a prior, got {type(self).__module__}, whose codes have "
             "none; take a recipe such as vae"
         )
+
+    def noise_of(self, latents: Latents, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the noise behind latents, top first: where they lie in their conditional priors.
+
+        Of a hierarchy it is (z_l - mu_l(z_<l)) / sigma_l(z_<l), N(0, I) for draws of the prior. A
+        single group with the prior N(0, I), or with none, is its own noise. There may be fewer
+        groups than the model has, the top ones.
+
+        Raises:
+            ValueError: if the model's latents are no normals.
+        """
+        return list(latents)
+
+    def from_noise(self, noise: Latents, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the latents that noise stands for: the inverse of ``noise_of``."""
+        return list(noise)
 
     def sample(
         self, num_samples: int, temperature: float = 1.0, condition: Tensor | None = None

@@ -12,7 +12,7 @@ LAYERS = [  # a unit imports only units on lines above its own
     {"labels", "config"},
     {"data", "anatomy", "metrics", "layers", "shape_model"},
     {"models"},
-    {"checkpoint", "anchors", "latent_space"},
+    {"checkpoint", "anchors", "latent_space", "densities"},
     {"training"},
     {"segmentation", "refinement"},
     {"evaluation"},

@@ -62,6 +62,7 @@ WITHOUT_BOUND = {"ae", "pca"}  # no KL
 WITHOUT_PRIOR = {"ae"}  # nothing to sample from
 WITHOUT_SPREAD = {"vq_vae"}  # q(z | x) is a point
 WITHOUT_BETA = {"vq_vae"}  # the rate teaches the prior alone
+WITHOUT_NOISE = {"vq_vae"}  # tokens are no normals
 WITH_ESTIMATED_KL = {"hvae"}  # columns are log-ratios of a draw, not negative in the mean alone
 
 TRAINED = [name for name in EVERY if name not in SOLVED]
@@ -319,6 +320,48 @@ def test_temperature_zero_is_deterministic_and_one_is_not(generative):
     warm = generative.sample(3)
     assert not torch.allclose(warm[0], warm[1])
     assert not torch.allclose(warm, generative.sample(3))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", sorted(set(GENERATIVE) - WITHOUT_NOISE))
+def test_noise_and_latents_say_the_same_and_noise_of_the_prior_is_standard(name):
+    model = perturbed(name).eval()
+    told = CONDITION[:1]
+    drawn = model.draw(2000, condition=told)
+    noise = model.noise_of(drawn, told)
+    assert [e.shape for e in noise] == [z.shape for z in drawn]
+    for z, again in zip(drawn, model.from_noise(noise, told), strict=True):
+        torch.testing.assert_close(z, again, rtol=1e-4, atol=1e-4)
+    for e in noise:  # N(0, I), whatever lies above
+        assert e.mean(dim=0).abs().max() < 6 / 2000**0.5
+        assert (e.std(dim=0) - 1).abs().max() < 6 / 4000**0.5
+    top = model.noise_of(drawn[:1], told)
+    torch.testing.assert_close(top, noise[:1])
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_NOISE))
+def test_a_model_without_noise_says_so(name, masks):
+    model = perturbed(name)
+    for asked in (model.noise_of, model.from_noise):
+        with pytest.raises(ValueError, match="noise: expected a model of continuous latents"):
+            asked(model.encode(masks))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", sorted(set(VARIATIONAL) - WITHOUT_SPREAD))
+def test_codes_at_a_temperature_scatter_about_the_mean(name, masks):
+    model = perturbed(name).eval()
+    many = masks[:1].expand(500, -1, -1, -1)
+    cold = model.encode(many)
+    # The group that is inferred first hangs on no draw: its draws have the mean of its posterior.
+    first = -1 if name == "hvae" else 0
+    means = {}
+    for temperature in (0.5, 1.0):
+        warm = model.encode(many, temperature=temperature)[first]
+        means[temperature] = (warm - cold[first]).std(dim=0)
+        error = (warm.mean(dim=0) - cold[first][0]).abs() / means[temperature]
+        assert error.max() < 6 / 500**0.5
+    torch.testing.assert_close(2 * means[0.5], means[1.0], rtol=0.3, atol=0.0)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

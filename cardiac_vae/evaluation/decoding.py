@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from cardiac_vae.data.transforms import one_hot
+from cardiac_vae.densities.code_density import CodeDensity
+from cardiac_vae.densities.drawing import draw_codes, look_again
 from cardiac_vae.layers.batch_statistics import statistics_of
 from cardiac_vae.shape_model import ShapeModel
 
@@ -64,6 +66,32 @@ def sample_slices(
             _decided(model.sample(size, temperature, some_conditions(condition, size)))
             for size in sizes
         ]
+    return np.concatenate(drawn)
+
+
+@torch.no_grad()
+def sample_from_density(
+    model: ShapeModel,
+    density: CodeDensity,
+    num_samples: int,
+    num_passes: int = 0,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> np.ndarray:
+    """Draw label maps (num_samples, H, W) uint8 from a density over a model's codes.
+
+    Latents that it is not over are drawn from their priors; after that come ``num_passes`` of
+    ``look_again``. Random numbers are drawn from ``seed`` alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = []
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for start in range(0, num_samples, batch_size):
+            number = min(batch_size, num_samples - start)
+            latents = draw_codes(model, density, number, generator)
+            masks = torch.from_numpy(_decided(model.decode(latents, temperature=1.0)))
+            drawn.append(look_again(model, masks, num_passes).numpy())
     return np.concatenate(drawn)
 
 

@@ -29,6 +29,14 @@ class DiagonalNormal:
             return self.mu
         return self.mu + temperature * self.log_sigma.exp() * torch.randn_like(self.mu)
 
+    def at(self, noise: Tensor) -> Tensor:
+        """Return the value mu + sigma * noise that noise of N(0, I) stands for."""
+        return self.mu + self.log_sigma.exp() * noise
+
+    def noise_of(self, value: Tensor) -> Tensor:
+        """Return the noise (value - mu) / sigma that a value stands for."""
+        return (value - self.mu) / self.log_sigma.exp()
+
     def repeated(self, num_draws: int) -> DiagonalNormal:
         """Return the normals (num_draws * B, ...) of several draws of each case, draw by draw."""
         return DiagonalNormal(

@@ -200,3 +200,15 @@ class Generator(nn.Module):
         while len(drawn) < num_groups:
             drawn.append(self.prior(drawn, batch).rsample(temperature))
         return drawn
+
+    def noise_of(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """Return the noise of the given groups, top first, each in its prior given those above."""
+        batch = len(latents[0])
+        return [self.prior(latents[:above], batch).noise_of(z) for above, z in enumerate(latents)]
+
+    def from_noise(self, noise: Sequence[Tensor]) -> list[Tensor]:
+        """Return the groups, top first, that noise stands for."""
+        latents: list[Tensor] = []
+        for epsilon in noise:
+            latents.append(self.prior(latents, len(epsilon)).at(epsilon))
+        return latents

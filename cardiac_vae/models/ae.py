@@ -60,7 +60,11 @@ class Model(ShapeModel):
         return terms.reconstruction.mean()
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
         """Return the code (B, Z) as the one group."""
         return [self.encoder(with_broken_plane(mask, is_broken)).float()]

@@ -115,10 +115,15 @@ class Model(ShapeModel):
         return (terms.reconstruction + warmup * self.config.beta * terms.kl).mean()
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
-        """Return the posterior mean (B, Z) as the one group."""
-        return [self.posterior(mask, self._rows(len(mask), condition), is_broken).mu]
+        """Return the posterior's mean (B, Z) as the one group, or a draw at a temperature."""
+        posterior = self.posterior(mask, self._rows(len(mask), condition), is_broken)
+        return [posterior.rsample(temperature)]
 
     def decode(
         self, latents: Latents, temperature: float = 0.0, condition: Tensor | None = None
@@ -136,6 +141,16 @@ class Model(ShapeModel):
         nothing is known.
         """
         return [self.prior(self._rows(num_samples, condition)).rsample(temperature)]
+
+    def noise_of(self, latents: Latents, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the noise (B, Z) of codes (B, Z) in p(z | c)."""
+        (z,) = latents
+        return [self.prior(self._rows(len(z), condition)).noise_of(z)]
+
+    def from_noise(self, noise: Latents, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the codes (B, Z) of p(z | c) that noise (B, Z) stands for."""
+        (epsilon,) = noise
+        return [self.prior(self._rows(len(epsilon), condition)).at(epsilon)]
 
     @property
     def latent_sizes(self) -> list[int]:

@@ -83,10 +83,14 @@ class Model(ShapeModel):
         return (terms.reconstruction + warmup * self.config.beta * terms.kl).mean()
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
-        """Return the posterior mean of each group, top first, each given the mean below it."""
-        return self.infer(mask, is_broken, temperature=0.0)[0]
+        """Return the posterior's mean or draw of each group, top first, given that below it."""
+        return self.infer(mask, is_broken, temperature)[0]
 
     def decode(
         self, latents: Latents, temperature: float = 0.0, condition: Tensor | None = None
@@ -99,6 +103,14 @@ class Model(ShapeModel):
     ) -> list[Tensor]:
         """Return every group drawn from its prior, given the one above."""
         return self.generator.draw([], num_samples, temperature)
+
+    def noise_of(self, latents: Latents, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the noise of groups, top first, each in its prior given the one above."""
+        return self.generator.noise_of(latents)
+
+    def from_noise(self, noise: Latents, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the groups, top first, that noise stands for."""
+        return self.generator.from_noise(noise)
 
     @property
     def latent_sizes(self) -> list[int]:

@@ -244,10 +244,14 @@ class Model(ShapeModel):
         return self.config.spectral_regularization * self.spectral(self)
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
-        """Return the posterior mean of each group, each given the means above it."""
-        return [step.z for step in self.infer(mask, is_broken, temperature=0.0)[1]]
+        """Return the posterior's mean or draw of each group, given those above it."""
+        return [step.z for step in self.infer(mask, is_broken, temperature)[1]]
 
     @torch.no_grad()
     def reconstruct(
@@ -274,6 +278,28 @@ class Model(ShapeModel):
     ) -> Tensor:
         """Return probabilities (num_samples, C, H, W) of such draws, decoded on the way."""
         return self._generate(num_samples, [], temperature)[1].softmax(dim=1)
+
+    def noise_of(self, latents: Latents, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the noise of the given groups, top first, each in its prior given all above."""
+        state, noise = self.top_down.first_state(len(latents[0])), []
+        for index, (group, z) in enumerate(
+            zip(self.top_down.latent_groups(), latents, strict=False)  # the top ones may be all
+        ):
+            state = self.top_down.before(index, state)
+            noise.append(group.prior(state).noise_of(z))
+            state = group.next_state(state, z)
+        return noise
+
+    def from_noise(self, noise: Latents, condition: Tensor | None = None) -> list[Tensor]:
+        """Return the groups, top first, that noise stands for."""
+        state, latents = self.top_down.first_state(len(noise[0])), []
+        for index, (group, epsilon) in enumerate(
+            zip(self.top_down.latent_groups(), noise, strict=False)  # the top ones may be all
+        ):
+            state = self.top_down.before(index, state)
+            latents.append(group.prior(state).at(epsilon))
+            state = group.next_state(state, latents[index])
+        return latents
 
     def _generate(
         self, batch: int, latents: Latents, temperature: float

@@ -176,7 +176,11 @@ class Model(ClosedFormModel):
         return terms.reconstruction.mean()
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
         """Return the code (B, K) in SD as the one group; a broken mask is projected as any."""
         return [self.project(self.maps(mask))]

@@ -111,10 +111,14 @@ class Model(ShapeModel):
         return nll.mean() + config.regularizer.cost(terms.kl, terms.parts, weight, progress)
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
-        """Return the posterior mean (B, Z) as the one group."""
-        return [self.posterior(mask, is_broken).mu]
+        """Return the posterior's mean (B, Z) as the one group, or a draw at a temperature."""
+        return [self.posterior(mask, is_broken).rsample(temperature)]
 
     def decode(
         self, latents: Latents, temperature: float = 0.0, condition: Tensor | None = None

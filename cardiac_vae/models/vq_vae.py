@@ -147,7 +147,11 @@ class Model(ShapeModel):
         return (terms.reconstruction + warmup * terms.kl + own).mean()
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
         """Return the grid of codes (B, T D, h, w) as the one group."""
         return [self._codes(self.tokens(mask, is_broken))]
@@ -171,6 +175,21 @@ class Model(ShapeModel):
         positions = (*self.config.grid, self.config.tokens_per_position)
         k = drawn.reshape(num_samples, *positions).movedim(-1, 1)
         return [self._codes(k)]
+
+    def noise_of(self, latents: Latents, condition: Tensor | None = None) -> list[Tensor]:
+        """Refuse: tokens are drawn one after the other, with no noise that says which.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "noise: expected a model of continuous latents, got vq_vae, whose tokens have a prior "
+            "of their own; take a recipe such as vae"
+        )
+
+    def from_noise(self, noise: Latents, condition: Tensor | None = None) -> list[Tensor]:
+        """Refuse, as ``noise_of``."""
+        return self.noise_of(noise)
 
     @torch.no_grad()
     def tokens(self, mask: Tensor, is_broken: Tensor | None = None) -> Tensor:

@@ -45,7 +45,11 @@ class Told(UntrainableModel):
         self.anywhere = nn.Parameter(torch.zeros(1))
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
         return [mask]
 

@@ -58,7 +58,11 @@ class Tractable(ShapeModel):
         return terms.negative_elbo.mean()
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
         return [self.posterior(mask).mu]
 

@@ -40,7 +40,11 @@ class Known(ShapeModel):
         self.anywhere = nn.Parameter(torch.zeros(1))
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
         shift = mask[:, Structure.LV].amax(dim=1).argmax(dim=1).float() - 14
         return [torch.stack([shift, torch.zeros_like(shift)], dim=1), torch.ones(len(mask), 3)]
@@ -219,7 +223,11 @@ class Told(Known):
         self.told.setdefault(occasion, []).append(condition)
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
         self.remember("encode", condition)
         return super().encode(mask)

@@ -24,7 +24,11 @@ class Reading(UntrainableModel):
         self.mixing = nn.Parameter(mixing)
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
         written = mask[:, Structure.LV, : len(FACTORS)].sum(dim=2) / WIDTH
         return list((written @ self.mixing).split([2, self.mixing.shape[1] - 2], dim=1))

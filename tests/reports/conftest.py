@@ -37,7 +37,11 @@ class Copying(ShapeModel):
         self.anywhere = nn.Parameter(torch.zeros(1))
 
     def encode(
-        self, mask: Tensor, is_broken: Tensor | None = None, condition: Tensor | None = None
+        self,
+        mask: Tensor,
+        is_broken: Tensor | None = None,
+        condition: Tensor | None = None,
+        temperature: float = 0.0,
     ) -> list[Tensor]:
         self.seen = mask
         return [mask.flatten(start_dim=1)]

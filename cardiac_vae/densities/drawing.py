@@ -1,0 +1,54 @@
+"""Draw hearts from a density over codes, and let the model look at what it drew.
+
+Pseudo-Gibbs sampling (Rezende, Mohamed & Wierstra 2014, app. F; Bengio et al. 2013): from a mask
+that was drawn, a pass draws the code anew and decodes it,
+
+    z ~ q(z | x),  x = argmax p(x | z)
+
+Such a chain ends in hearts that the model knows, wherever it starts, as an encoder brings every
+mask near to what it was fitted to. The most probable mask stands in for a draw of p(x | z), whose
+pixels would be drawn one by one.
+"""
+
+import torch
+from torch import Tensor
+
+from cardiac_vae.data.transforms import one_hot
+from cardiac_vae.densities.code_density import CodeDensity
+from cardiac_vae.shape_model import ShapeModel
+
+
+@torch.no_grad()
+def draw_codes(
+    model: ShapeModel,
+    density: CodeDensity,
+    number: int,
+    generator: torch.Generator,
+    temperature: float = 1.0,
+    condition: Tensor | None = None,
+) -> list[Tensor]:
+    """Return latents of all groups: the top ones of the density, those below of their prior.
+
+    Groups below the density's are left to ``decode``, which draws them at a temperature.
+    """
+    device = next(model.parameters()).device
+    noise = density.draw(number, generator, temperature)
+    return model.from_noise([e.to(device) for e in noise], condition)
+
+
+@torch.no_grad()
+def look_again(
+    model: ShapeModel,
+    masks: Tensor,
+    num_passes: int,
+    temperature: float = 1.0,
+    condition: Tensor | None = None,
+) -> Tensor:
+    """Return label maps (N, H, W) uint8 after some passes of the chain, a model in eval mode."""
+    device = next(model.parameters()).device
+    for _ in range(num_passes):
+        codes = model.encode(
+            one_hot(masks).to(device), condition=condition, temperature=temperature
+        )
+        masks = model.decode(codes, condition=condition).argmax(dim=1).to(torch.uint8).cpu()
+    return masks
