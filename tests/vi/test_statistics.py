@@ -88,9 +88,9 @@ def test_gradients_of_certain_responsibilities_are_finite(codes):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_no_numbers_are_named(codes, value):
     codes[7, 1] = value
-    with pytest.raises(ValueError, match="codes: expected finite values.* row 7"):
+    with pytest.raises(ValueError, match=r"codes: expected finite values.* row 7"):
         total_statistics(codes)
-    with pytest.raises(ValueError, match="codes: expected finite values.* row 7"):
+    with pytest.raises(ValueError, match=r"codes: expected finite values.* row 7"):
         taken(codes, torch.tensor([2, 7]))
 
 
