@@ -131,7 +131,7 @@ def test_the_best_of_several_starts_goes_on(rng):
 
 
 def test_the_fit_goes_with_the_codes_through_linear_maps(rng):
-    """The bound of A x + b is that of x less N log |det A|, if the prior is taken from the codes."""
+    """The bound of A x + b is that of x less N log |det A|, with a prior taken from the codes."""
     codes, _ = clusters(rng, distance=3.0)
     map_of_codes = np.array([[20.0, 1.0], [-0.3, 0.02]])
     moved = codes @ map_of_codes.T + 100
