@@ -81,6 +81,8 @@ class ShapeModel(nn.Module, ABC):
 
     Attributes:
         has_prior: Whether the model can draw hearts of its own; without a prior ``draw`` raises.
+        has_noise: Whether its latents are normals given those above, so that noise says where they
+            lie; without, ``noise_of`` raises, and no density can be fitted to its codes.
         redraws_statistics: Whether batch norms take the statistics of samples when hearts are drawn
             to be judged (``layers.batch_statistics``).
         num_train_cases: Cases that the model is fitted to, set by who fits it, for estimates over
@@ -90,6 +92,7 @@ class ShapeModel(nn.Module, ABC):
     """
 
     has_prior: bool = True
+    has_noise: bool = True
     redraws_statistics: bool = False
     num_train_cases: int = 0
     condition_groups: tuple[str, ...] | None = None

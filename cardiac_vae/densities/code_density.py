@@ -69,15 +69,12 @@ class CodeDensity:
         standard = -0.5 * s.square().sum(dim=1) - s.shape[1] * HALF_LOG_2PI
         return self.scores.log_prob(s) - standard
 
-    def draw(self, number: int, generator: torch.Generator, temperature: float = 1.0) -> list[Tensor]:
-        """Return noise of the top groups, each (number, ...) float32.
-
-        The temperature scales what is left to the prior; the density is drawn from as it is.
-        """
+    def draw(self, number: int, generator: torch.Generator) -> list[Tensor]:
+        """Return noise of the groups that have the density, top first, each (number, ...)."""
         s = self.scores.sample(number, generator)
         rest = torch.randn(number, len(self.directions), dtype=s.dtype, generator=generator)
         rest = rest - (rest @ self.directions) @ self.directions.T
-        flat = (s @ self.directions.T + temperature * rest).float()
+        flat = (s @ self.directions.T + rest).float()
         sizes = [torch.Size(shape).numel() for shape in self.group_shapes]
         parts = torch.split(flat, sizes, dim=1)
         return [

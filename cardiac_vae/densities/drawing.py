@@ -24,31 +24,20 @@ def draw_codes(
     density: CodeDensity,
     number: int,
     generator: torch.Generator,
-    temperature: float = 1.0,
     condition: Tensor | None = None,
 ) -> list[Tensor]:
-    """Return latents of all groups: the top ones of the density, those below of their prior.
+    """Return latents of the groups that have the density, top first, each (number, ...).
 
-    Groups below the density's are left to ``decode``, which draws them at a temperature.
+    Groups below are left to ``decode``, which draws them at a temperature.
     """
     device = next(model.parameters()).device
-    noise = density.draw(number, generator, temperature)
-    return model.from_noise([e.to(device) for e in noise], condition)
+    noise = [e.to(device) for e in density.draw(number, generator)]
+    return model.from_noise(noise, condition)
 
 
 @torch.no_grad()
-def look_again(
-    model: ShapeModel,
-    masks: Tensor,
-    num_passes: int,
-    temperature: float = 1.0,
-    condition: Tensor | None = None,
-) -> Tensor:
-    """Return label maps (N, H, W) uint8 after some passes of the chain, a model in eval mode."""
+def look_again(model: ShapeModel, masks: Tensor, condition: Tensor | None = None) -> Tensor:
+    """Return label maps (N, H, W) uint8 after a pass of the chain, of a model in eval mode."""
     device = next(model.parameters()).device
-    for _ in range(num_passes):
-        codes = model.encode(
-            one_hot(masks).to(device), condition=condition, temperature=temperature
-        )
-        masks = model.decode(codes, condition=condition).argmax(dim=1).to(torch.uint8).cpu()
-    return masks
+    codes = model.encode(one_hot(masks).to(device), condition=condition, temperature=1.0)
+    return model.decode(codes, condition=condition).argmax(dim=1).to(torch.uint8).cpu()

@@ -74,14 +74,14 @@ def sample_from_density(
     model: ShapeModel,
     density: CodeDensity,
     num_samples: int,
-    num_passes: int = 0,
     batch_size: int = 64,
+    condition: Tensor | None = None,
     seed: int = 0,
 ) -> np.ndarray:
     """Draw label maps (num_samples, H, W) uint8 from a density over a model's codes.
 
-    Latents that it is not over are drawn from their priors; after that come ``num_passes`` of
-    ``look_again``. Random numbers are drawn from ``seed`` alone.
+    Latents that it is not over are drawn from their priors. ``condition`` is as in
+    ``sample_slices``. Random numbers are drawn from ``seed`` alone.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = []
@@ -89,10 +89,21 @@ def sample_from_density(
         torch.manual_seed(seed)
         for start in range(0, num_samples, batch_size):
             number = min(batch_size, num_samples - start)
-            latents = draw_codes(model, density, number, generator)
-            masks = torch.from_numpy(_decided(model.decode(latents, temperature=1.0)))
-            drawn.append(look_again(model, masks, num_passes).numpy())
+            told = some_conditions(condition, number)
+            latents = draw_codes(model, density, number, generator, told)
+            drawn.append(_decided(model.decode(latents, temperature=1.0, condition=told)))
     return np.concatenate(drawn)
+
+
+@torch.no_grad()
+def seen_again(
+    model: ShapeModel, masks: np.ndarray, batch_size: int = 64, seed: int = 0
+) -> np.ndarray:
+    """Return label maps (N, H, W) uint8 after a pass of ``look_again``, drawn from ``seed``."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        parts = torch.split(torch.from_numpy(masks), batch_size)
+        return np.concatenate([look_again(model, part).numpy() for part in parts])
 
 
 def some_conditions(condition: Tensor | None, number: int) -> Tensor | None:

@@ -107,6 +107,24 @@ def score_generation(
     }
 
 
+def score_likeness(
+    samples: np.ndarray,
+    held_out: HeldOutSlices,
+    train: HeldOutSlices,
+    config: GenerationConfig | None = None,
+) -> dict[str, Any]:
+    """Score label maps (S, H, W) that were drawn in any way: ``coverage``, ``density``, ``frechet``.
+
+    Of real masks and of samples alike, as ``score_generation`` has them: name -> mean, low, high, n.
+    """
+    config = config or GenerationConfig()
+    rng = np.random.default_rng(config.seed)
+    train = train.without_empty()
+    chosen = rng.permutation(len(train.masks))[: len(samples)]
+    sets = _Sets(samples, held_out.without_empty(), train, chosen)
+    return _likeness(sets, config, rng)
+
+
 @dataclass(frozen=True)
 class _Sets:
     """The hearts that are compared.

@@ -75,9 +75,9 @@ class HeldOutSlices:
                 "is this the right split?"
             )
 
-    def without_empty(self) -> "HeldOutSlices":
-        """Return the slices that hold something."""
-        kept = np.flatnonzero(self.masks.any(axis=(1, 2))).tolist()
+    def of(self, indices: np.ndarray) -> "HeldOutSlices":
+        """Return some of the slices."""
+        kept = indices.tolist()
         return HeldOutSlices(
             masks=self.masks[kept],
             case_ids=[self.case_ids[index] for index in kept],
@@ -85,6 +85,10 @@ class HeldOutSlices:
             pixel_mm=self.pixel_mm,
             conditions=[self.conditions[index] for index in kept] if self.conditions else (),
         )
+
+    def without_empty(self) -> "HeldOutSlices":
+        """Return the slices that hold something."""
+        return self.of(np.flatnonzero(self.masks.any(axis=(1, 2))))
 
     def condition_for(self, model: ShapeModel) -> Tensor | None:
         """Return the conditions (N, K) as a model reads them; None if it does not look at them."""

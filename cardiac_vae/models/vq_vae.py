@@ -87,6 +87,8 @@ class Model(ShapeModel):
     grid; in a sequence the tokens of a position are neighbors, the positions in raster order.
     """
 
+    has_noise = False
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
