@@ -15,6 +15,7 @@ from cardiac_vae.vi.cavi import Cavi, CaviConfig
 from cardiac_vae.vi.fitting import FitConfig, fit
 from cardiac_vae.vi.mixture import MixturePrior
 
+_VAMP_DRAWS = 2  # per dimension, of each posterior: what its covariance is taken of
 _NO_SPREAD = 1e-6  # of the farthest direction: what is below is rounding
 Kind = Literal["mixture", "gaussian", "kernels", "vampprior"]
 
@@ -35,14 +36,10 @@ class DensityConfig(StrictConfig):
     kind: Kind = "mixture"
     num_components: PositiveInt = 20
     num_groups: PositiveInt | None = None
-    num_dimensions: PositiveInt = 32
+    num_dimensions: PositiveInt = 64
     num_draws: PositiveInt = 2
     batch_size: PositiveInt = 64
     seed: NonNegativeInt = 0
-
-    def draws_of_each(self, dimensions: int) -> int:
-        """Return how many draws of a posterior are needed: VampPrior's have a covariance."""
-        return max(self.num_draws, 2 * dimensions) if self.kind == "vampprior" else self.num_draws
 
 
 def fit_code_density(
@@ -59,18 +56,31 @@ def fit_code_density(
         ValueError: if the model's latents are no normals, or the masks do not determine it.
     """
     config = config or DensityConfig()
+    generator = torch.Generator().manual_seed(config.seed)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        noise = _noise(model, masks, 0.0, config, condition)
-        directions = _directions(rows(noise), config.num_dimensions)
+        means = _noise(model, masks, 0.0, config, condition)
+        directions = _directions(rows(means), config.num_dimensions)
+        chosen, num_draws = _drawn_from(len(masks), directions.shape[1], config, generator)
+        told = None if condition is None else condition[chosen]
         draws = torch.stack(
             [
-                rows(_noise(model, masks, 1.0, config, condition)) @ directions
-                for _ in range(config.draws_of_each(directions.shape[1]))
+                rows(_noise(model, masks[chosen], 1.0, config, told)) @ directions
+                for _ in range(num_draws)
             ]
         )
-    shapes = tuple(tuple(group.shape[1:]) for group in noise)
-    return CodeDensity(directions, _density_of(draws, config), shapes)
+    shapes = tuple(tuple(group.shape[1:]) for group in means)
+    return CodeDensity(directions, _density_of(draws, config, generator), shapes)
+
+
+def _drawn_from(
+    number: int, dimensions: int, config: DensityConfig, generator: torch.Generator
+) -> tuple[Tensor, int]:
+    """Return which hearts are drawn for, and how often: a few of them often, for a VampPrior."""
+    if config.kind != "vampprior":
+        return torch.arange(number), config.num_draws
+    order = torch.randperm(number, generator=generator)
+    return order[: config.num_components].sort().values, _VAMP_DRAWS * dimensions
 
 
 @torch.no_grad()
@@ -94,20 +104,17 @@ def _noise(
 
 def _directions(means: Tensor, number: int) -> Tensor:
     """Return the orthonormal directions (Z, d) along which rows (N, Z) go farthest from 0."""
-    u, s, v = torch.linalg.svd(means, full_matrices=False)
+    _, s, v = torch.linalg.svd(means, full_matrices=False)
     return v[: min(number, int((s > _NO_SPREAD * s[0]).sum()))].T.contiguous()
 
 
-def _density_of(draws: Tensor, config: DensityConfig) -> Density:
+def _density_of(draws: Tensor, config: DensityConfig, generator: torch.Generator) -> Density:
     """Fit to draws (R, N, d), R of each posterior."""
-    generator = torch.Generator().manual_seed(config.seed)
+    if config.kind == "vampprior":
+        return NormalMixture.of_draws(draws.movedim(0, 1))
     scores = draws.flatten(end_dim=1)
     if config.kind == "kernels":
         return NormalMixture.kernels(scores)
-    if config.kind == "vampprior":
-        number = min(config.num_components, draws.shape[1])
-        chosen = torch.randperm(draws.shape[1], generator=generator)[:number]
-        return NormalMixture.of_draws(draws[:, chosen].movedim(0, 1))
     components = 1 if config.kind == "gaussian" else config.num_components
-    cavi = Cavi(MixturePrior.of(scores), CaviConfig(num_components=components, num_restarts=3))
+    cavi = Cavi(MixturePrior.of(scores), CaviConfig(num_components=components, num_restarts=5))
     return fit(cavi, scores, FitConfig(max_steps=300, tolerance=0.1), generator).posterior

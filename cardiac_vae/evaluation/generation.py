@@ -113,9 +113,9 @@ def score_likeness(
     train: HeldOutSlices,
     config: GenerationConfig | None = None,
 ) -> dict[str, Any]:
-    """Score label maps (S, H, W) that were drawn in any way: ``coverage``, ``density``, ``frechet``.
+    """Return ``coverage``, ``density`` and ``frechet`` of label maps (S, H, W) drawn in any way.
 
-    Of real masks and of samples alike, as ``score_generation`` has them: name -> mean, low, high, n.
+    The same of real masks is beside them, and all are as ``score_generation`` has them.
     """
     config = config or GenerationConfig()
     rng = np.random.default_rng(config.seed)

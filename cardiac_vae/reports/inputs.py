@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class RecipeResults:
         rows: reports/evaluate/<name>.csv, by kind of scans and variant.
         training: reports/train/<name>.json, empty if there is none.
         refinement: reports/refine/<name>.json, empty if there is none.
+        densities: reports/density/<name>.json, empty if there is none.
     """
 
     name: str
@@ -36,6 +37,7 @@ class RecipeResults:
     rows: Rows
     training: Mapping[str, Any]
     refinement: Mapping[str, Any]
+    densities: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def read_study(root: Path, preparation: PreparationConfig) -> Study:
                 rows=read_csv(reports / "evaluate" / f"{name}.csv"),
                 training=_read(reports / "train" / f"{name}.json"),
                 refinement=_read(reports / "refine" / f"{name}.json"),
+                densities=_read(reports / "density" / f"{name}.json"),
             )
             for name in names
         ],

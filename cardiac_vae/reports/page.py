@@ -8,6 +8,7 @@ from cardiac_vae.data.preparation import PreparationConfig
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.evaluation.reconstruction import held_out_slices
 from cardiac_vae.reports import masks, shapes
+from cardiac_vae.reports.density_table import densities
 from cardiac_vae.reports.headline import headline, reading_guide
 from cardiac_vae.reports.html import page
 from cardiac_vae.reports.inputs import Study, read_study
@@ -60,6 +61,7 @@ def build_report(
         masks.single_cases(study),
         masks.clinical(study.recipes),
         shapes.shape_models(rungs(study.recipes, models, slices), pictures),
+        densities(study.recipes),
         shapes.refinement(study.recipes),
         shapes.training(study),
         shapes.data(study),
