@@ -1,13 +1,9 @@
-"""The normal-Wishart distribution of a mean and a precision, and free numbers that describe it.
+"""The normal-Wishart distribution of a mean and a precision, as one of ``torch.distributions``.
 
-    Lambda ~ Wishart(W, nu),  mu | Lambda ~ N(m, (beta Lambda)^-1)
+    Lambda ~ Wishart(W, nu),    mu | Lambda ~ N(m, (kappa Lambda)^-1)
 
-W^-1 is called ``scale_inverse`` (Z, Z), nu ``degrees``, beta ``mean_precision``, m ``mean`` (Z,).
-
-``free_parameters`` have no constraint: m, log beta, log(nu - Z + 1), and of the mean covariance
-S = W^-1 / nu = U diag(exp(2 d)) U', U with a unit diagonal, the d and what is below U's diagonal.
-As E[Lambda] = S^-1, the Fisher information has no entry between nu and S: along each of the two
-the density changes in ways that the other cannot undo.
+W^-1 is called ``scale_inverse``, nu ``degrees``, kappa ``mean_precision``, m ``mean``, as in
+``mixture``.
 """
 
 import math
@@ -37,39 +33,6 @@ class NormalWishartParameters(NamedTuple):
     degrees: Tensor
 
 
-def free_parameters(parameters: NormalWishartParameters) -> Tensor:
-    """Return all as unconstrained numbers, (..., Z + 2 + Z (Z + 1) / 2)."""
-    mean, mean_precision, scale_inverse, degrees = parameters
-    dim = mean.shape[-1]
-    root = torch.linalg.cholesky(scale_inverse / degrees[..., None, None])
-    diagonal = root.diagonal(dim1=-2, dim2=-1)
-    rows, columns = torch.tril_indices(dim, dim, offset=-1)
-    return torch.cat(
-        [
-            mean,
-            mean_precision.log().unsqueeze(-1),
-            (degrees - dim + 1).log().unsqueeze(-1),
-            diagonal.log(),
-            (root / diagonal.unsqueeze(-2))[..., rows, columns],
-        ],
-        dim=-1,
-    )
-
-
-def from_free_parameters(free: Tensor) -> NormalWishartParameters:
-    """Return the parameters of unconstrained numbers, the inverse of ``free_parameters``."""
-    dim = (math.isqrt(8 * free.shape[-1] - 7) - 3) // 2
-    sizes = [dim, 1, 1, dim, dim * (dim - 1) // 2]
-    mean, log_precision, log_degrees, log_diagonal, below = free.split(sizes, dim=-1)
-    degrees = log_degrees.squeeze(-1).exp() + dim - 1
-    rows, columns = torch.tril_indices(dim, dim, offset=-1)
-    root = torch.eye(dim, dtype=free.dtype, device=free.device).repeat(*free.shape[:-1], 1, 1)
-    root[..., rows, columns] = below
-    root = root * log_diagonal.exp().unsqueeze(-2)
-    scale_inverse = degrees[..., None, None] * root @ root.mT
-    return NormalWishartParameters(mean, log_precision.squeeze(-1).exp(), scale_inverse, degrees)
-
-
 class NormalWishart(Distribution):
     """Draws are (..., Z, Z + 1): the mean in the first column, then the precision matrix."""
 
@@ -86,7 +49,7 @@ class NormalWishart(Distribution):
         """Draw by Bartlett's decomposition: Lambda = G G', G = R^-T A, where W^-1 = R R'.
 
         A is lower triangular, its diagonal the roots of chi-squared draws with nu, nu - 1, ...
-        degrees, the rest standard normal; mu = m + R A^-T eps / sqrt(beta).
+        degrees, the rest standard normal; mu = m + R A^-T eps / sqrt(kappa).
         """
         mean, mean_precision, _, degrees = self.parameters
         dim = mean.shape[-1]
