@@ -1,6 +1,6 @@
 """Steps up a noisy gradient: Adam (Kingma & Ba 2015) with steps that fall as Robbins & Monro ask.
 
-    rho_t = size (1 + t / delay)^-decay,    sum rho_t = inf,  sum rho_t^2 < inf  for 1/2 < decay <= 1
+rho_t = size (1 + t / delay)^-decay,    sum rho_t = inf,  sum rho_t^2 < inf  for 1/2 < decay <= 1
 """
 
 from typing import NamedTuple, Self
@@ -45,9 +45,7 @@ class Adam(NamedTuple):
         """Return the state before the first step."""
         return cls(torch.zeros_like(parameters), torch.zeros_like(parameters))
 
-    def step(
-        self, parameters: Tensor, gradient: Tensor, sizes: StepSizes
-    ) -> tuple[Tensor, "Adam"]:
+    def step(self, parameters: Tensor, gradient: Tensor, sizes: StepSizes) -> tuple[Tensor, "Adam"]:
         """Return the parameters after one step up the gradient, and the new state."""
         first = torch.lerp(gradient, self.first, FIRST_DECAY)
         second = torch.lerp(gradient.square(), self.second, SECOND_DECAY)

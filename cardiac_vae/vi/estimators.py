@@ -242,9 +242,7 @@ def _whole_signals(family: MeanField, terms: Sequence[Term], draws: Draws) -> di
     """Return the sum of all terms (S, 1, ...) for every factor."""
     _check_names(family, terms)
     total = torch.stack([term.of(draws).flatten(start_dim=1).sum(dim=1) for term in terms]).sum(0)
-    return {
-        name: total.reshape(-1, *(1 for _ in factor.plates)) for name, factor in family.items()
-    }
+    return {name: total.reshape(-1, *(1 for _ in factor.plates)) for name, factor in family.items()}
 
 
 @torch.no_grad()

@@ -1,61 +1,158 @@
 """Gradient ascent on the bound of the mixture, along the Euclidean and along the natural gradient.
 
-The bound is that of ``mixture.elbo`` with the best local factor, a function of the posterior over
-weights, means and precisions alone. With free numbers theta, natural parameters eta, F the Fisher
-information of q and eta* those of CAVI's update (Amari 1998; Hoffman et al. 2013, sec. 2.3):
+The bound is that with the best local factor, a function of the factors over weights, means and
+precisions alone (``mixture.elbo``). With free numbers theta (``unconstrained``), natural parameters
+eta, F their Fisher information and eta* those of the update of ``cavi`` (Amari 1998; Hoffman et al.
+2013, sec. 2.3):
 
-    Euclidean:  theta + rho grad_theta L
-    natural:    eta + rho F^-1 grad_eta L = eta + rho (eta* - eta)
+    Euclidean:  theta <- theta + rho grad_theta L
+    natural:    eta <- eta + rho F^-1 grad_eta L = eta + rho (eta* - eta)
 
-The second needs no F and no gradient, and with rho = 1 it is CAVI.
+The natural step needs neither F nor a gradient, and with rho = 1 it is a sweep of ``cavi``.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from cardiac_vae.config import StrictConfig
-from cardiac_vae.vi.mixture import MixturePosterior, MixturePrior, elbo
-from cardiac_vae.vi.statistics import expected_statistics, update
+from cardiac_vae.vi.mixture import (
+    MixturePosterior,
+    MixturePrior,
+    elbo,
+    expected_statistics,
+    update,
+)
+from cardiac_vae.vi.seeding import seeded_statistics
+from cardiac_vae.vi.statistics import Codes
 from cardiac_vae.vi.unconstrained import FreeParameters, to_free, to_posterior
 
-SUFFICIENT_RISE = 1e-4  # share of the rise that the gradient promises (Armijo 1966)
-FIRST_STEP = 1e-2
-MAX_CHANGE = 1.0  # of any free number in one step
-SMALLEST_STEP = 1e-16
+_SHARE = 1e-4  # of the rise that the gradient promises, which a step has to reach (Armijo 1966)
+_FARTHEST = 1.0  # that a logarithm changes in a step, so that none overflows
+_SMALLEST = 1e-14  # step that is tried, as a share of the first one tried
 
 
-class GradientState(NamedTuple):
-    """Where the ascent is, and the step size that it took last."""
+class GradientConfig(StrictConfig):
+    """Settings of the Euclidean ascent.
+
+    Attributes:
+        num_components: K.
+        first_step: Step size that the first search starts from.
+    """
+
+    num_components: PositiveInt = 10
+    first_step: PositiveFloat = 1e-2
+
+
+class NaturalGradientConfig(StrictConfig):
+    """Settings of the ascent along the natural gradient.
+
+    Attributes:
+        num_components: K.
+        step_size: rho; 1 is coordinate ascent.
+    """
+
+    num_components: PositiveInt = 10
+    step_size: float = Field(default=0.5, gt=0, le=1)
+
+
+@dataclass(frozen=True)
+class GradientState:
+    """The posterior in free numbers, and the size of the next step to try."""
 
     free: FreeParameters
     step_size: float
 
-
-def gradient_ascent_step(
-    state: GradientState, prior: MixturePrior, codes: Tensor
-) -> GradientState:
-    """Return the state after one step along the Euclidean gradient of the bound.
-
-    The step is halved from twice the last one until the bound rises by enough, so that it never
-    falls; where no step of a size that matters raises it the state stays.
-    """
-    free = FreeParameters(*(part.detach().requires_grad_() for part in state.free))
-    bound = elbo(prior, to_posterior(free), codes)
-    gradient = FreeParameters(*torch.autograd.grad(bound, free))
-    steepest = max(float(part.abs().max()) for part in gradient)
-    squares = sum(float(part.square().sum()) for part in gradient)
-    size = min(2 * state.step_size, MAX_CHANGE / max(steepest, MAX_CHANGE * SMALLEST_STEP))
-    while size > SMALLEST_STEP:
-        moved = _moved(state.free, gradient, size)
-        if float(elbo(prior, to_posterior(moved), codes) - bound) >= SUFFICIENT_RISE * size * squares:
-            return GradientState(moved, size)
-        size /= 2
-    return GradientState(state.free, FIRST_STEP)
+    @property
+    def posterior(self) -> MixturePosterior:
+        """The posterior that the free numbers describe."""
+        return to_posterior(self.free)
 
 
-@torch.no_grad()
-def _moved(free: FreeParameters, gradient: FreeParameters, size: float) -> FreeParameters:
-    return FreeParameters(*(a + size * b for a, b in zip(free, gradient, strict=True)))
+@dataclass(frozen=True)
+class NaturalState:
+    """The posterior."""
+
+    posterior: MixturePosterior
+
+
+class Gradient:
+    """Steps along the Euclidean gradient in free numbers, by autograd, with a line search."""
+
+    def __init__(self, prior: MixturePrior, config: GradientConfig) -> None:
+        self.prior = prior
+        self.config = config
+
+    def init(self, codes: Codes, generator: torch.Generator) -> GradientState:
+        """Return the best posterior for codes dealt out to spread seeds."""
+        found = seeded_statistics(self.prior, codes, self.config.num_components, generator)
+        return self.start(update(self.prior, found))
+
+    def start(self, posterior: MixturePosterior) -> GradientState:
+        """Return the state of a posterior."""
+        return GradientState(to_free(posterior), self.config.first_step)
+
+    def step(self, state: GradientState, codes: Codes) -> GradientState:
+        """Return the state after a step.
+
+        Its size is halved until the bound rises by enough, so that the bound never falls, and
+        doubled for the next step. Where no step raises the bound the state stays where it is.
+        """
+        bound, gradient = bound_and_gradient(self.prior, state.free, codes)
+        size = min(state.step_size, _FARTHEST / _steepest(gradient))
+        promised = sum(float(part.square().sum()) for part in gradient)
+        smallest = _SMALLEST * size
+        while size > smallest:
+            free = FreeParameters(
+                *(old + size * change for old, change in zip(state.free, gradient, strict=True))
+            )
+            moved = GradientState(free, 2 * size)
+            if self.elbo(moved, codes) >= bound + _SHARE * size * promised:
+                return moved
+            size /= 2
+        return GradientState(state.free, self.config.first_step)
+
+    @torch.no_grad()
+    def elbo(self, state: GradientState, codes: Codes) -> float:
+        """Return the bound with the best local factor, in nats."""
+        return float(elbo(self.prior, state.posterior, codes))
+
+
+class NaturalGradient:
+    """Steps of one size along the natural gradient, on all codes."""
+
+    def __init__(self, prior: MixturePrior, config: NaturalGradientConfig) -> None:
+        self.prior = prior
+        self.config = config
+
+    def init(self, codes: Codes, generator: torch.Generator) -> NaturalState:
+        """Return the best posterior for codes dealt out to spread seeds."""
+        found = seeded_statistics(self.prior, codes, self.config.num_components, generator)
+        return NaturalState(update(self.prior, found))
+
+    @torch.no_grad()
+    def step(self, state: NaturalState, codes: Codes) -> NaturalState:
+        """Return the state after a step towards the update of coordinate ascent."""
+        target = update(self.prior, expected_statistics(state.posterior, codes))
+        return NaturalState(state.posterior.towards(target, self.config.step_size))
+
+    @torch.no_grad()
+    def elbo(self, state: NaturalState, codes: Codes) -> float:
+        """Return the bound with the best local factor, in nats."""
+        return float(elbo(self.prior, state.posterior, codes))
+
+
+def bound_and_gradient(
+    prior: MixturePrior, free: FreeParameters, codes: Codes
+) -> tuple[float, FreeParameters]:
+    """Return the bound with the best local factor in nats, and its gradient in free numbers."""
+    leaves = FreeParameters(*(part.detach().clone().requires_grad_() for part in free))
+    bound = elbo(prior, to_posterior(leaves), codes)
+    return float(bound.detach()), FreeParameters(*torch.autograd.grad(bound, leaves))
+
+
+def _steepest(gradient: FreeParameters) -> float:
+    """Return the largest slope along a number that is not in the unit of the codes."""
+    unitless = torch.cat([gradient.weights.flatten(), gradient.unitless.flatten()])
+    return max(float(unitless.abs().max()), torch.finfo(torch.float64).tiny)

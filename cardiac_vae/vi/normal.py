@@ -63,8 +63,6 @@ def expectation_gradients(
     return d_mu, d_log_sigma
 
 
-def natural_gradient(
-    d_mu: Tensor, d_log_sigma: Tensor, log_sigma: Tensor
-) -> tuple[Tensor, Tensor]:
+def natural_gradient(d_mu: Tensor, d_log_sigma: Tensor, log_sigma: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients in mu and log_sigma times the inverse of the Fisher information."""
     return (2 * log_sigma).exp() * d_mu, 0.5 * d_log_sigma

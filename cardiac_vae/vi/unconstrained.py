@@ -29,6 +29,11 @@ class FreeParameters(NamedTuple):
     weights: Tensor
     components: Tensor
 
+    @property
+    def unitless(self) -> Tensor:
+        """(K, P - Z) what describes the components beside their means."""
+        return self.components[:, _dim(self.components) :]
+
 
 def to_free(posterior: MixturePosterior) -> FreeParameters:
     """Return the free numbers of a posterior."""
@@ -64,7 +69,7 @@ def free_component(parameters: NormalWishartParameters) -> Tensor:
 
 def constrained_component(free: Tensor) -> NormalWishartParameters:
     """Return the normal-Wishart parameters of free numbers (..., P)."""
-    dim = (math.isqrt(8 * free.shape[-1] - 7) - 3) // 2  # of P = Z + 2 + Z (Z + 1) / 2
+    dim = _dim(free)
     sizes = [dim, 1, 1, dim, dim * (dim - 1) // 2]
     mean, log_precision, log_degrees, log_diagonal, below = free.split(sizes, dim=-1)
     degrees = log_degrees.squeeze(-1).exp() + dim - 1
@@ -74,3 +79,8 @@ def constrained_component(free: Tensor) -> NormalWishartParameters:
     root = unit * log_diagonal.exp().unsqueeze(-2)
     scale_inverse = degrees[..., None, None] * root @ root.mT
     return NormalWishartParameters(mean, log_precision.squeeze(-1).exp(), scale_inverse, degrees)
+
+
+def _dim(free: Tensor) -> int:
+    """Return Z of free numbers (..., P), P = Z + 2 + Z (Z + 1) / 2."""
+    return (math.isqrt(8 * free.shape[-1] - 7) - 3) // 2
