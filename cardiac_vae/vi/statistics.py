@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -83,17 +83,21 @@ def chunks(codes: Codes, num_components: int, size: int | None = None) -> Iterat
     Raises:
         ValueError: if there are none, they are not (N, Z) or not finite.
     """
-    width = "Z" if size is None else size
-    if codes.ndim != 2 or 0 in codes.shape or (size is not None and codes.shape[1] != size):
-        raise ValueError(f"codes: expected (N, {width}), N > 0, got shape {tuple(codes.shape)}")
+    _require_rows(codes, size)
     step = max(1, _CHUNK // (num_components * codes.shape[1]))
     for start in range(0, len(codes), step):
-        rows = codes[start : start + step]
-        rows = (rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))).double()
-        if not bool(rows.isfinite().all()):
-            row = start + int(rows.isfinite().all(dim=1).logical_not().nonzero()[0])
-            raise ValueError(f"codes: expected finite values, got NaN or infinity in row {row}")
-        yield rows
+        yield _in_memory(codes[start : start + step], range(start, len(codes)))
+
+
+def taken(codes: Codes, rows: Tensor) -> Tensor:
+    """Return the codes (B, Z) of row numbers (B,), as a float64 tensor in memory.
+
+    Raises:
+        ValueError: as ``chunks``.
+    """
+    _require_rows(codes)
+    index = rows if isinstance(codes, Tensor) else rows.numpy()
+    return _in_memory(codes[index], rows)
 
 
 def merged(first: Weighted, second: Weighted) -> Weighted:
@@ -122,3 +126,20 @@ def _statistics(codes: Tensor, responsibilities: Tensor) -> SufficientStatistics
     # log of a clamped value: 0 log 0 is 0, and its gradient is finite
     entropy = -(responsibilities * responsibilities.clamp(min=_TINY).log()).sum()
     return SufficientStatistics(counts, means, scatter, entropy)
+
+
+def _require_rows(codes: Codes, size: int | None = None) -> None:
+    if codes.ndim != 2 or 0 in codes.shape or (size is not None and codes.shape[1] != size):
+        width = "Z" if size is None else size
+        raise ValueError(f"codes: expected (N, {width}), N > 0, got shape {tuple(codes.shape)}")
+
+
+def _in_memory(codes: Codes, numbers: Sequence[int] | Tensor) -> Tensor:
+    """Return rows (B, Z) as a float64 tensor; ``numbers`` are theirs among all codes."""
+    rows = codes if isinstance(codes, Tensor) else torch.from_numpy(np.array(codes))
+    rows = rows.double()
+    is_finite = rows.isfinite().all(dim=1)
+    if not bool(is_finite.all()):
+        number = int(numbers[int(is_finite.logical_not().nonzero()[0])])
+        raise ValueError(f"codes: expected finite values, got NaN or infinity in row {number}")
+    return rows
