@@ -209,7 +209,8 @@ def leave_one_out_scaling(score: Tensor, signal: Tensor) -> Tensor:
     draws, weighed by their h^2. Both arguments begin with the draws' axis and are broadcast.
     """
     weights = score.square()
-    return _sum_of_others(weights * signal) / _sum_of_others(weights).clamp(min=1e-300)
+    smallest = torch.finfo(weights.dtype).tiny  # where all others have a score of 0, so has a
+    return _sum_of_others(weights * signal) / _sum_of_others(weights).clamp(min=smallest)
 
 
 def _sum_of_others(values: Tensor) -> Tensor:
@@ -241,7 +242,7 @@ def _controlled_product(scores: Gradients, signals: dict[str, Tensor]) -> Gradie
 def _whole_signals(family: MeanField, terms: Sequence[Term], draws: Draws) -> dict[str, Tensor]:
     """Return the sum of all terms (S, 1, ...) for every factor."""
     _check_names(family, terms)
-    total = torch.stack([term.of(draws).flatten(start_dim=1).sum(dim=1) for term in terms]).sum(0)
+    total = torch.stack([_onto("", term.of(draws), term.plates) for term in terms]).sum(dim=0)
     return {name: total.reshape(-1, *(1 for _ in factor.plates)) for name, factor in family.items()}
 
 

@@ -16,9 +16,9 @@ def some_parameters(*batch, dim=3):
     root = torch.randn(*batch, dim, dim, dtype=torch.float64)
     return NormalWishartParameters(
         torch.randn(*batch, dim, dtype=torch.float64),
-        0.5 + torch.rand(*batch, dtype=torch.float64),
+        0.5 + torch.rand(batch, dtype=torch.float64),
         root @ root.mT + torch.eye(dim, dtype=torch.float64),
-        dim + 3 * torch.rand(*batch, dtype=torch.float64),
+        dim + 3 * torch.rand(batch, dtype=torch.float64),
     )
 
 

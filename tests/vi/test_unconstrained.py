@@ -44,12 +44,17 @@ def test_any_numbers_are_a_posterior_and_no_two_the_same():
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_degrees_and_scale_share_no_information():
-    """The covariance of the scores has no entry between log(nu - Z + 1) and d, or U."""
+def test_only_means_share_information():
+    """The covariance of the scores is diagonal but for the means; with W^-1 for S it is not."""
     free = torch.tensor([0.3, -0.5, 0.2, 1.1, 0.4, -0.2, 0.6], dtype=torch.float64)  # Z = 2
-    leaf = free.expand(200_000, 7).clone().requires_grad_()
+    leaf = free.expand(50_000, 7).clone().requires_grad_()
     distribution = NormalWishart(constrained_component(leaf))
     (scores,) = torch.autograd.grad(distribution.log_prob(distribution.sample()).sum(), leaf)
     correlation = torch.corrcoef(scores.T)
-    assert correlation[3, 4:].abs().max() < 0.01  # of 3: the degrees; 4 to 6: the scale
-    assert correlation[4:, 4:].fill_diagonal_(0).abs().max() > 0.1
+    between = correlation[2:, :].clone()
+    between[:, 2:].fill_diagonal_(0)
+    assert between.abs().max() < 4 / 50_000**0.5
+    # log(nu - 1) with W^-1 = nu S held: each d falls by half of what log nu rises
+    degrees = free[3].exp() + 1
+    held = scores[:, 3] - 0.5 * (degrees - 1) / degrees * scores[:, 4:6].sum(dim=1)
+    assert torch.corrcoef(torch.stack([held, scores[:, 4]]))[0, 1] < -0.3
