@@ -177,9 +177,14 @@ class MixturePosterior:
         """
         kept, scale_kept = (1 - rate) * self.mean_precision, (1 - rate) * self.scale_inverse
         taken, scale_taken = rate * target.mean_precision, rate * target.scale_inverse
+        mean_precision, mean, scale_inverse = merged(
+            (kept, self.mean, scale_kept), (taken, target.mean, scale_taken)
+        )
         return MixturePosterior(
             torch.lerp(self.concentration, target.concentration, rate),
-            *merged((kept, self.mean, scale_kept), (taken, target.mean, scale_taken)),
+            mean,
+            mean_precision,
+            scale_inverse,
             torch.lerp(self.degrees, target.degrees, rate),
         )
 
@@ -315,12 +320,15 @@ def expected_statistics(posterior: MixturePosterior, codes: Codes) -> Sufficient
 def update(prior: MixturePrior, found: SufficientStatistics) -> MixturePosterior:
     """Return the best posterior given the codes' statistics (10.58, 10.60-10.63)."""
     before = prior.components(len(found.counts))
+    mean_precision, mean, scale_inverse = merged(
+        (before.mean_precision, before.mean, before.scale_inverse),
+        (found.counts, found.means, found.scatter),
+    )
     return MixturePosterior(
         before.concentration + found.counts,
-        *merged(
-            (before.mean_precision, before.mean, before.scale_inverse),
-            (found.counts, found.means, found.scatter),
-        ),
+        mean,
+        mean_precision,
+        scale_inverse,
         before.degrees + found.counts,
     )
 
