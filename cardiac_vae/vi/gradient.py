@@ -129,13 +129,17 @@ class NaturalGradient:
     def init(self, codes: Codes, generator: torch.Generator) -> NaturalState:
         """Return the best posterior for codes dealt out to spread seeds."""
         found = seeded_statistics(self.prior, codes, self.config.num_components, generator)
-        return NaturalState(update(self.prior, found))
+        return self.start(update(self.prior, found))
+
+    def start(self, posterior: MixturePosterior) -> NaturalState:
+        """Return the state of a posterior."""
+        return NaturalState(posterior)
 
     @torch.no_grad()
     def step(self, state: NaturalState, codes: Codes) -> NaturalState:
         """Return the state after a step towards the update of coordinate ascent."""
         target = update(self.prior, expected_statistics(state.posterior, codes))
-        return NaturalState(state.posterior.towards(target, self.config.step_size))
+        return self.start(state.posterior.towards(target, self.config.step_size))
 
     @torch.no_grad()
     def elbo(self, state: NaturalState, codes: Codes) -> float:

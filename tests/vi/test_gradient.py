@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.autograd.functional import hessian, jacobian
@@ -9,7 +11,6 @@ from cardiac_vae.vi.gradient import (
     GradientConfig,
     NaturalGradient,
     NaturalGradientConfig,
-    NaturalState,
     bound_and_gradient,
 )
 from cardiac_vae.vi.mixture import (
@@ -23,7 +24,7 @@ from cardiac_vae.vi.mixture import (
 from cardiac_vae.vi.statistics import statistics
 from cardiac_vae.vi.unconstrained import FreeParameters, to_free, to_posterior
 
-LONG = FitConfig(max_steps=3000, tolerance=1e-11)
+LONG = FitConfig(tolerance=1e-11)
 
 
 def generator():
@@ -48,54 +49,93 @@ def methods(prior, num_components):
 
 
 def assert_same(found, expected, rtol):
-    for name, values in vars(expected).items():
+    for name in ("concentration", "mean", "mean_precision", "scale_inverse", "degrees"):
+        values = getattr(expected, name)
         torch.testing.assert_close(getattr(found, name), values, rtol=rtol, atol=rtol, msg=name)
 
 
-@pytest.mark.parametrize("name", ["gradient", "natural"])
-def test_the_posterior_of_one_component_is_the_exact_one(name):
+def disturbed(posterior, unit=1.0):
+    """A posterior some nats away, of codes in another unit."""
+    dim = posterior.mean.shape[1]
+    return MixturePosterior(
+        0.5 * posterior.concentration,
+        unit * (posterior.mean + 0.7),
+        0.5 * posterior.mean_precision,
+        unit**2 * (posterior.scale_inverse + torch.eye(dim, dtype=torch.float64)),
+        posterior.degrees - 0.3 * (posterior.degrees - dim + 1),
+    )
+
+
+def climb(method, posterior, codes, num_steps):
+    """Return the bound after each step, and where the last one led."""
+    states = [method.start(posterior)]
+    for _ in range(num_steps):
+        states.append(method.step(states[-1], codes))
+    bounds = torch.tensor([method.elbo(s, codes) for s in states], dtype=torch.float64)
+    return bounds, states[-1].posterior
+
+
+@pytest.fixture(scope="module")
+def fixed_point():
+    """Codes, prior, and where coordinate ascent comes to rest."""
+    codes = two_clusters()
+    prior = MixturePrior.of(codes)
+    found = fit(Cavi(prior, CaviConfig(num_components=2)), codes, LONG, generator())
+    assert found.has_converged
+    return codes, prior, found
+
+
+@pytest.mark.parametrize(
+    ("name", "num_steps", "nats", "rtol"),
+    [("gradient", 120, 2e-3, 0.05), ("natural", 50, 1e-9, 1e-6)],
+)
+def test_the_posterior_of_one_component_is_the_exact_one(name, num_steps, nats, rtol):
     """Without assignments to infer the conjugate posterior has a closed form."""
     codes = two_clusters()
     prior = MixturePrior.of(codes)
     exact = update(prior, statistics(codes, torch.ones(len(codes), 1, dtype=torch.float64)))
-    far = MixturePosterior(
-        exact.concentration * 0.2,
-        exact.mean + 1,
-        exact.mean_precision * 0.3,
-        exact.scale_inverse + torch.eye(2).double(),
-        exact.degrees * 0.4,
-    )
-    method = methods(prior, 1)[name]
-    state = method.start(far) if name == "gradient" else NaturalState(far)
-    for _ in range(300):
-        state = method.step(state, codes)
-    assert method.elbo(state, codes) == pytest.approx(float(elbo(prior, exact, codes)), abs=1e-9)
-    assert_same(state.posterior, exact, rtol=1e-4)
+    bounds, found = climb(methods(prior, 1)[name], disturbed(exact), codes, num_steps)
+    best = float(elbo(prior, exact, codes))
+    assert bounds[0] < best - 3
+    assert (bounds.diff() > -1e-9).all()
+    assert float(bounds[-1]) == pytest.approx(best, abs=nats)
+    for part in ("mean", "mean_precision", "scale_inverse", "degrees"):
+        torch.testing.assert_close(getattr(found, part), getattr(exact, part), rtol=rtol, atol=0)
 
 
 @pytest.mark.parametrize("name", ["gradient", "natural"])
-def test_both_reach_the_fixed_point_of_coordinate_ascent(name):
-    codes = two_clusters()
-    prior = MixturePrior.of(codes)
-    target = fit(Cavi(prior, CaviConfig(num_components=2)), codes, LONG, generator())
-    found = fit(methods(prior, 2)[name], codes, LONG, generator())
+def test_both_reach_the_fixed_point_of_coordinate_ascent(name, fixed_point):
+    codes, prior, target = fixed_point
+    found = fit(methods(prior, 2)[name], codes, FitConfig(tolerance=1e-9), generator())
     assert found.has_converged
     assert found.bounds[-1] == pytest.approx(target.bounds[-1], abs=1e-6)
-    assert found.bounds[-1] > found.bounds[0] + 0.1
+    assert found.bounds[-1] > found.bounds[0] + 1e-3
     assert (torch.tensor(found.bounds).diff() > -1e-9).all()
-    assert_same(found.posterior, target.posterior, rtol=2e-3)
+    assert_same(found.posterior, target.posterior, rtol=5e-3)
 
 
-def test_the_natural_gradient_needs_far_fewer_steps():
-    codes = two_clusters()
-    prior = MixturePrior.of(codes)
-    best = fit(methods(prior, 2)["natural"], codes, LONG, generator()).bounds[-1]
+def test_the_natural_gradient_needs_far_fewer_steps(fixed_point):
+    codes, prior, target = fixed_point
     steps = {}
     for name, method in methods(prior, 2).items():
-        bounds = fit(method, codes, LONG, generator()).bounds
-        steps[name] = next(step for step, bound in enumerate(bounds) if bound > best - 1e-4)
-    assert steps["natural"] < 20
-    assert steps["gradient"] > 4 * steps["natural"]
+        bounds, _ = climb(method, disturbed(target.posterior), codes, 60)
+        assert bounds[0] < target.bounds[-1] - 5
+        steps[name] = int((bounds < target.bounds[-1] - 0.1).sum())
+    assert steps["natural"] < 10
+    assert 30 < steps["gradient"] < 60
+
+
+def test_the_natural_gradient_asks_for_no_unit_and_the_euclidean_does(fixed_point):
+    codes, _, target = fixed_point
+    seen = {}
+    for unit in (1.0, 100.0):
+        prior = MixturePrior.of(unit * codes)
+        start = disturbed(target.posterior, unit)
+        for name, method in methods(prior, 2).items():
+            bounds, _ = climb(method, start, unit * codes, 15)
+            seen[name, unit] = bounds + codes.numel() * math.log(unit)
+    torch.testing.assert_close(seen["natural", 100.0], seen["natural", 1.0])
+    assert seen["gradient", 100.0][-1] < seen["gradient", 1.0][-1] - 0.1
 
 
 def test_a_natural_step_of_size_one_is_a_sweep_of_coordinate_ascent():
@@ -205,15 +245,3 @@ def test_the_bound_and_gradient_are_those_of_finite_differences(one_dimension):
         ]
         slope = (sides[0] - sides[1]) / (2 * tiny)
         assert float(gradient.components[1, index]) == pytest.approx(slope, rel=1e-5, abs=1e-6)
-
-
-def test_steps_do_not_hang_on_the_unit_of_the_codes():
-    """In a unit of which the codes are thousands the line search still finds its way."""
-    codes = two_clusters()
-    bounds = {}
-    for unit in (1.0, 1000.0):
-        prior = MixturePrior.of(unit * codes)
-        method = NaturalGradient(prior, NaturalGradientConfig(num_components=2))
-        found = fit(method, unit * codes, LONG, generator())
-        bounds[unit] = found.bounds[-1] + codes.numel() * torch.tensor(unit).log().item()
-    assert bounds[1000.0] == pytest.approx(bounds[1.0], abs=1e-6)

@@ -29,7 +29,7 @@ def test_there_and_back_is_the_same_posterior(dim):
     free = to_free(posterior)
     assert free.components.shape == (3, dim + 2 + dim * (dim + 1) // 2)
     back = to_posterior(free)
-    for name, values in vars(posterior).items():
+    for name, values in list(vars(posterior).items()):
         torch.testing.assert_close(getattr(back, name), values)
     assert torch.equal(torch.cat([free.components[:, :dim], free.unitless], dim=1), free.components)
 
