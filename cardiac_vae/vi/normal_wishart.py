@@ -68,22 +68,22 @@ class NormalWishart(Distribution):
         """Return the log-density of draws (..., Z, Z + 1) in nats, (...)."""
         mean, mean_precision, scale_inverse, degrees = self.parameters
         dim = mean.shape[-1]
-        mu, precision = value[..., 0], value[..., 1:]
-        log_det = torch.linalg.slogdet(precision).logabsdet
-        normal = log_normal(mean, mu, precision * mean_precision[..., None, None])
+        precision = value[..., 1:]
+        distance, log_det = _distance_and_log_det(value[..., 0] - mean, precision)
         log_det_scale_inverse = 2 * self._root.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-        return (
-            normal
-            + 0.5 * (degrees - dim - 1) * log_det
-            - 0.5 * (scale_inverse * precision).sum(dim=(-2, -1))
-            + 0.5 * degrees * (log_det_scale_inverse - dim * math.log(2))
-            - torch.mvlgamma(0.5 * degrees, dim)
-        )
+        of_mean = dim * (mean_precision.log() - LOG_2PI) + log_det - mean_precision * distance
+        trace = (scale_inverse * precision).sum(dim=(-2, -1))
+        of_precision = (degrees - dim - 1) * log_det - trace
+        constant = degrees * (log_det_scale_inverse - dim * math.log(2))
+        return 0.5 * (of_mean + of_precision + constant) - torch.mvlgamma(0.5 * degrees, dim)
 
 
 def log_normal(x: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
     """Return log N(x | mean, precision^-1) in nats; (..., Z), (..., Z), (..., Z, Z) broadcast."""
-    away = x - mean
-    distance = torch.einsum("...i,...ij,...j->...", away, precision, away)
-    log_det = torch.linalg.slogdet(precision).logabsdet
+    distance, log_det = _distance_and_log_det(x - mean, precision)
     return 0.5 * (log_det - distance - x.shape[-1] * LOG_2PI)
+
+
+def _distance_and_log_det(away: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    distance = torch.einsum("...i,...ij,...j->...", away, precision, away)
+    return distance, torch.linalg.slogdet(precision).logabsdet

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from cardiac_vae.vi.mixture import MixturePrior, elbo, update
 from cardiac_vae.vi.statistics import statistics
 from cardiac_vae.vi.unconstrained import to_free
 
-STEPS = StepSizes(size=0.1, delay=30, decay=0.9)
+STEPS = StepSizes(size=0.2, delay=20, decay=0.9)
 
 
 def generator():
@@ -48,7 +49,7 @@ def test_the_posterior_of_a_normal_mean_is_recovered(estimator):
     factor = Factor(torch.zeros(2).double(), lambda p: Normal(p[..., 0], p[..., 1].exp()))
     state = BlackBoxState.at_rest({"m": factor})
     config = BlackBoxConfig(estimator=estimator, num_draws=20, steps=STEPS)
-    for _ in range(400):
+    for _ in range(150):
         state = black_box_step(state, log_joint, config)
     mu, log_sigma = state.family["m"].parameters.tolist()
     assert mu == pytest.approx(mean, abs=0.1 * precision**-0.5)
@@ -71,7 +72,7 @@ def test_a_family_that_is_not_normal_is_fitted_all_the_same():
         torch.zeros(2).double(), lambda p: Gamma(p[..., 0].exp(), (p[..., 0] - p[..., 1]).exp())
     )
     state = BlackBoxState.at_rest({"rate": factor})
-    for _ in range(500):
+    for _ in range(200):
         state = black_box_step(state, log_joint, BlackBoxConfig(num_draws=30, steps=STEPS))
     shape, mean = state.family["rate"].parameters.exp().tolist()
     assert mean == pytest.approx(11 / 4, rel=0.05)
@@ -87,7 +88,7 @@ def test_terms_and_family_of_the_mixture_make_its_bound(codes):
     terms = [*mixture_terms(prior, codes, 2), *entropy_terms(family)]
     torch.manual_seed(0)
     draws, _ = draw_with_scores(family, 20_000)
-    values = torch.stack([term.of(draws).flatten(start_dim=1).sum(dim=1) for term in terms]).sum(0)
+    values = torch.stack([term.of(draws).reshape(20_000, -1).sum(dim=1) for term in terms]).sum(0)
     exact = elbo(prior, posterior, codes, log_responsibilities.exp())
     error = float(values.std()) / len(values) ** 0.5
     assert float(values.mean() - exact) == pytest.approx(0, abs=4 * error)
@@ -95,22 +96,24 @@ def test_terms_and_family_of_the_mixture_make_its_bound(codes):
 
 
 def test_on_the_mixture_each_way_to_lower_the_variance_lowers_it(codes):
+    """At a start. At the posterior, where log p - log q is all but constant, its scaling by itself
+    takes more of the components' variance than with a blanket, which is not constant there.
+    """
     prior = MixturePrior.of(codes)
-    posterior = Cavi(prior, CaviConfig(num_components=2)).init(codes, generator()).posterior
-    family = mixture_family(posterior, posterior.log_responsibilities(codes))
-    terms = [*mixture_terms(prior, codes, 2), *entropy_terms(family)]
-    names = [
-        "score_function",
-        "controlled",
-        "rao_blackwellized",
-        "rao_blackwellized_controlled",
-    ]
-    torch.manual_seed(0)
-    found = variances(family, terms, 32, 60, names)
-    for factor in family:
-        plain, scaled, blanket, both = (found[name][factor] for name in names)
+    best = Cavi(prior, CaviConfig(num_components=2)).init(codes, generator()).posterior
+    names = ["score_function", "controlled", "rao_blackwellized", "rao_blackwellized_controlled"]
+    found = {}
+    for place, posterior in {"start": replace(best, mean=best.mean + 0.7), "best": best}.items():
+        family = mixture_family(posterior, posterior.log_responsibilities(codes))
+        terms = [*mixture_terms(prior, codes, 2), *entropy_terms(family)]
+        torch.manual_seed(0)
+        found[place] = variances(family, terms, 32, 15, names)
+    for factor in ("weights", "components", "assignments"):
+        plain, scaled, blanket, both = (found["start"][name][factor] for name in names)
         assert both < min(scaled, blanket)
         assert max(scaled, blanket) < plain
+    _, scaled, _, both = (found["best"][name]["components"] for name in names)
+    assert scaled < both
 
 
 def test_one_component_recovers_the_exact_posterior(codes):
@@ -120,7 +123,7 @@ def test_one_component_recovers_the_exact_posterior(codes):
     method = Bbvi(prior, BbviConfig(num_components=1, steps=STEPS))
     state = method.start(start, codes, seed=0)
     before = method.elbo(state, codes)
-    for _ in range(500):
+    for _ in range(200):
         state = method.step(state, codes)
     best = float(elbo(prior, exact, codes))
     assert before < best - 5
@@ -133,7 +136,7 @@ def test_it_agrees_with_coordinate_ascent_within_noise(codes):
     prior = MixturePrior.of(codes)
     target = fit(Cavi(prior, CaviConfig(num_components=2)), codes, FitConfig(), generator())
     method = Bbvi(prior, BbviConfig(num_components=2, steps=STEPS))
-    found = fit(method, codes, FitConfig(max_steps=400, window=200), generator())
+    found = fit(method, codes, FitConfig(max_steps=200, window=100), generator())
     best = target.bounds[-1]
     assert best - 0.5 < found.bounds[-1] <= best + 1e-6
     torch.testing.assert_close(found.posterior.mean, target.posterior.mean, rtol=0, atol=0.1)
