@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor
-from torch.distributions import Categorical, Dirichlet
+from torch.distributions import Categorical, Dirichlet, Distribution
 
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.vi.ascent import Adam, StepSizes
@@ -145,7 +145,7 @@ class Bbvi:
             )
         terms = mixture_terms(self.prior, codes, self.config.num_components)
         with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(state.seed)
+            torch.set_rng_state(torch.Generator().manual_seed(state.seed).get_state())
             ascent = black_box_step(state.ascent, terms, self.config)
         return BbviState(ascent, state.seed + 1)
 
@@ -196,13 +196,13 @@ def mixture_family(posterior: MixturePosterior, log_responsibilities: Tensor) ->
     }
 
 
-def _dirichlet(parameters: Tensor) -> Dirichlet:
+def _dirichlet(parameters: Tensor) -> Distribution:
     return Dirichlet(parameters.exp(), validate_args=False)
 
 
-def _normal_wishart(parameters: Tensor) -> NormalWishart:
+def _normal_wishart(parameters: Tensor) -> Distribution:
     return NormalWishart(constrained_component(parameters))
 
 
-def _categorical(parameters: Tensor) -> Categorical:
+def _categorical(parameters: Tensor) -> Distribution:
     return Categorical(logits=parameters, validate_args=False)

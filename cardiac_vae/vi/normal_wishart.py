@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Chi2, Distribution, constraints
 
 LOG_2PI = math.log(2 * math.pi)
+Shape = torch.Size | list[int] | tuple[int, ...]
 SMALLEST = 1e-150  # of a draw of a chi-squared; its square is not zero
 
 
@@ -45,7 +46,7 @@ class NormalWishart(Distribution):
         dim = parameters.mean.shape[-1]
         super().__init__(parameters.degrees.shape, torch.Size((dim, dim + 1)), validate_args=False)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """Draw by Bartlett's decomposition: Lambda = G G', G = R^-T A, where W^-1 = R R'.
 
         A is lower triangular, its diagonal the roots of chi-squared draws with nu, nu - 1, ...

@@ -71,7 +71,7 @@ def constrained_component(free: Tensor) -> NormalWishartParameters:
     """Return the normal-Wishart parameters of free numbers (..., P)."""
     dim = _dim(free)
     sizes = [dim, 1, 1, dim, dim * (dim - 1) // 2]
-    mean, log_precision, log_degrees, log_diagonal, below = free.split(sizes, dim=-1)
+    mean, log_precision, log_degrees, log_diagonal, below = torch.split(free, sizes, dim=-1)
     degrees = log_degrees.squeeze(-1).exp() + dim - 1
     rows, columns = torch.tril_indices(dim, dim, offset=-1)
     unit = torch.eye(dim, dtype=free.dtype, device=free.device).repeat(*free.shape[:-1], 1, 1)

@@ -26,7 +26,7 @@ from cardiac_vae.vi.normal import natural_gradient
 
 HERE = Path(__file__).parent
 RATE, NUM_STEPS = 0.2, 40
-UNITS = {"in cm": 0.4, "in mm": 4.0}  # sigma of one and the same posterior
+UNITS = {"in cm": 0.33, "in mm": 3.3}  # sigma of one and the same posterior
 NUM_LOCAL = 20
 DRAWS = (2, 4, 8, 16, 32, 64, 128, 256)
 LOOKS: dict[EstimatorName, tuple[str, str, str]] = {
@@ -64,7 +64,7 @@ def natural() -> Figure:
         "Euclidean": (lambda d_mu, d_log_sigma, _: (d_mu, d_log_sigma), WORSE),
         "natural": (natural_gradient, BETTER),
     }
-    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
     *maps, right = figure.subplots(1, 3)
     for axes, (unit, sigma) in zip(maps, UNITS.items(), strict=True):
         _contours(axes, sigma)
@@ -81,14 +81,15 @@ def natural() -> Figure:
             )
     right.set_ylim(1e-7, 20)
     right.set_xlabel("step")
-    right.set_title("nats below the optimum")
-    right.legend(fontsize=7)
+    right.set_ylabel("nats")
+    right.set_title("below the best bound")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
 def _contours(axes: Axes, sigma: float) -> None:
     mu, log_sigma = torch.meshgrid(
-        torch.linspace(-3.6 * sigma, 1.8 * sigma, 200),
+        torch.linspace(-3.6 * sigma, 3.6 * sigma, 200),
         torch.linspace(-1.0, 1.0, 200) + float(np.log(sigma)),
         indexing="ij",
     )
@@ -107,7 +108,7 @@ def estimators() -> Figure:
     """
     torch.manual_seed(0)
     family, terms = _hierarchy()
-    measured = [variances(family, terms, draws, 200) for draws in DRAWS]
+    measured = [variances(family, terms, draws, 100) for draws in DRAWS]
     figure = Figure(figsize=(7.2, 3.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     titles = {"theta": "the global factor", "z": f"{NUM_LOCAL} local factors, each"}
