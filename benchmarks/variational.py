@@ -8,6 +8,7 @@ are of codes that lie in memory, a hundred thousand of them; peak memory is that
 does the whole once, with all codes and with a tenth of them.
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Iterator
 
@@ -117,7 +118,7 @@ def main() -> None:
     print(table(("peak memory", "codes", "MiB", "over neither", "bytes per code"), _peaks(args)))
 
 
-def _peaks(args) -> list[tuple[str, ...]]:
+def _peaks(args: argparse.Namespace) -> list[tuple[str, ...]]:
     def peak(method: str, num_codes: int) -> float:
         command = [sys.executable, "-m", "benchmarks.variational", "--only", method]
         return peak_memory_mb([*command, "--codes", str(num_codes)], args.threads)

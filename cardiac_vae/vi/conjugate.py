@@ -15,9 +15,9 @@ def log_det(cholesky: Tensor) -> Tensor:
     return 2 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
 
 
-def squared_norms(cholesky: Tensor, offsets: Tensor) -> Tensor:
-    """Return d^T (C C^T)^-1 d, (K, N), of offsets d (K, N, Z) and factors C (K, Z, Z)."""
-    return torch.linalg.solve_triangular(cholesky, offsets.mT, upper=False).square().sum(dim=-2)
+def squared_norms(whitening: Tensor, offsets: Tensor) -> Tensor:
+    """Return d^T (C C^T)^-1 d (K, N) of offsets d (K, N, Z) and inverse factors C^-1 (K, Z, Z)."""
+    return (offsets @ whitening.mT).square().sum(dim=-1)
 
 
 def trace_of_ratio(cholesky: Tensor, matrix: Tensor) -> Tensor:

@@ -95,13 +95,12 @@ def fit(
         ValueError: if a bound is not finite, a stream is empty or has no window, or the method
             cannot work with these codes.
     """
-    is_array = isinstance(codes, Codes)
     batches = _batches(codes, config.batch_size, generator)
     window = config.window or _steps_of_a_pass(codes, config.batch_size)
     first = next(batches, None)
     if first is None:
         raise ValueError("codes: expected a stream of one batch or more, got none")
-    state = method.init(codes if is_array else first, generator)
+    state = method.init(codes if isinstance(codes, Codes) else first, generator)
     bounds: list[float] = []
     num_steps = 0
     for batch in chain([first], batches):
@@ -138,7 +137,7 @@ def shuffled_batches(codes: Codes, batch_size: int, generator: torch.Generator) 
     size = min(batch_size, len(codes))
     while True:
         order = torch.randperm(len(codes), generator=generator)
-        for rows in order[: len(codes) // size * size].split(size):
+        for rows in torch.split(order[: len(codes) // size * size], size):
             yield taken(codes, rows.sort().values)  # in the order of the file, which is faster
 
 

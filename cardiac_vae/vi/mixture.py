@@ -204,6 +204,12 @@ class MixturePosterior:
             )
         return factors
 
+    @cached_property
+    def whitening(self) -> Tensor:
+        """(K, Z, Z) inverses of the lower factors; many codes are multiplied faster than solved."""
+        eye = torch.eye(self.mean.shape[1]).to(self.mean)
+        return torch.linalg.solve_triangular(self.cholesky, eye, upper=False)
+
     def weights(self) -> Tensor:
         """Return E pi (K,) (10.69)."""
         return self.concentration / self.concentration.sum()
@@ -251,7 +257,7 @@ class MixturePosterior:
         other = prior.components(len(self.mean))
         size = self.mean.shape[1]
         ratio = other.mean_precision / self.mean_precision
-        distance = squared_norms(self.cholesky, (self.mean - other.mean)[:, None])[:, 0]
+        distance = squared_norms(self.whitening, (self.mean - other.mean)[:, None])[:, 0]
         of_means = size * (ratio - 1 - ratio.log())
         of_means = (of_means + other.mean_precision * self.degrees * distance) / 2
         of_precisions = wishart_kl(self.cholesky, self.degrees, other.cholesky, other.degrees)
@@ -263,7 +269,7 @@ class MixturePosterior:
 
     def _squared_distances(self, codes: Tensor) -> Tensor:
         """Return (x_n - m_k)^T W_k (x_n - m_k), (N, K)."""
-        return squared_norms(self.cholesky, codes - self.mean[:, None]).T
+        return squared_norms(self.whitening, codes - self.mean[:, None]).T
 
     def _expected_log_densities(self, codes: Tensor) -> Tensor:
         size = self.mean.shape[1]
@@ -358,7 +364,7 @@ def elbo_of_statistics(
 ) -> Tensor:
     """Return the bound with the local factor that the statistics were taken with (10.71-10.77)."""
     size = posterior.mean.shape[1]
-    offsets = squared_norms(posterior.cholesky, (found.means - posterior.mean)[:, None])[:, 0]
+    offsets = squared_norms(posterior.whitening, (found.means - posterior.mean)[:, None])[:, 0]
     squares = trace_of_ratio(posterior.cholesky, found.scatter) + found.counts * offsets
     constants = expected_log_det(posterior.cholesky, posterior.degrees) - size * LOG_2PI
     constants = constants - size / posterior.mean_precision

@@ -49,6 +49,4 @@ def spread_seeds(points: Tensor, num_seeds: int, generator: torch.Generator) -> 
 
 
 def _whitened(prior: MixturePrior, codes: Tensor) -> Tensor:
-    factor = prior.components(1).cholesky[0]
-    offsets = (codes - prior.mean).T
-    return torch.linalg.solve_triangular(factor, offsets, upper=False).T
+    return (codes - prior.mean) @ prior.components(1).whitening[0].T

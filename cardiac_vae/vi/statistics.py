@@ -21,7 +21,7 @@ Codes = Tensor | np.ndarray
 Weighted = tuple[Tensor, Tensor, Tensor]
 """Of each component a weight (K,), a mean (K, Z) and a scatter about it (K, Z, Z)."""
 
-_CHUNK = 2**20  # numbers of a (K, rows, Z) block: 8 MiB
+_CHUNK = 2**17  # numbers of a (K, rows, Z) block: 1 MiB, which a processor keeps near
 _TINY = torch.finfo(torch.float64).tiny
 
 
@@ -67,7 +67,7 @@ def statistics(codes: Codes, responsibilities: Tensor) -> SufficientStatistics:
             f"got shape {tuple(responsibilities.shape)}"
         )
     rows = list(chunks(codes, responsibilities.shape[1]))
-    parts = responsibilities.double().split([len(chunk) for chunk in rows])
+    parts = torch.split(responsibilities.double(), [len(chunk) for chunk in rows])
     return reduce(SufficientStatistics.__add__, map(_statistics, rows, parts))
 
 

@@ -1,5 +1,6 @@
 """What bounds are checked against: exact evidences, from predictive densities one after another."""
 
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -40,14 +41,18 @@ def one_component_evidence(prior: MixturePrior, codes: np.ndarray) -> float:
 def evidence(prior: MixturePrior, codes: np.ndarray, num_components: int) -> float:
     """Return log p(codes) of the mixture: a sum over all K^N assignments."""
     alpha, number = prior.concentration, len(codes)
+
+    @cache
+    def together(members: tuple[int, ...]) -> float:
+        return one_component_evidence(prior, codes[list(members)])
+
     terms = []
-    for assignment in product(range(num_components), repeat=number):
-        labels = np.array(assignment)
+    for labels in map(np.array, product(range(num_components), repeat=number)):
         counts = np.bincount(labels, minlength=num_components)
         term = gammaln(num_components * alpha) - gammaln(num_components * alpha + number)
         term += (gammaln(alpha + counts) - gammaln(alpha)).sum()
         for component in range(num_components):
-            term += one_component_evidence(prior, codes[labels == component])
+            term += together(tuple(np.flatnonzero(labels == component).tolist()))
         terms.append(term)
     return float(logsumexp(terms))
 

@@ -26,7 +26,7 @@ def test_forms_of_a_factor_are_those_of_its_matrix(rng, matrices):
     offsets = torch.from_numpy(rng.standard_normal((4, 5, 3)))
     torch.testing.assert_close(log_det(factors), torch.logdet(matrices))
     expected = torch.einsum("kni,kij,knj->kn", offsets, inverses, offsets)
-    torch.testing.assert_close(squared_norms(factors, offsets), expected)
+    torch.testing.assert_close(squared_norms(torch.linalg.inv(factors), offsets), expected)
     other = matrices.flip(0)
     expected = torch.stack([(i @ m).trace() for i, m in zip(inverses, other, strict=True)])
     torch.testing.assert_close(trace_of_ratio(factors, other), expected)

@@ -65,9 +65,9 @@ def test_noise_is_averaged_over_the_window():
 
 
 def test_a_window_is_one_pass_unless_it_is_given():
-    bounds = [0.0, 3.0, 1.0, 2.0, 5.0, 6.0, 5.0, 2.0, 0.0]
+    bounds = [0.0, 3.0, 1.0, 4.0, 5.0, 6.0, 5.0, 6.0, 0.0]
     codes = torch.arange(8.0)[:, None]
-    assert run(Scripted(bounds), codes, batch_size=4).num_steps == 6
+    assert run(Scripted(bounds), codes, batch_size=4).num_steps == 7
     assert run(Scripted(bounds), codes, batch_size=4, window=1).num_steps == 2
 
 

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -44,24 +45,38 @@ def test_with_one_component_the_bound_is_the_evidence(size):
     assert float(elbo(prior, posterior, codes, certain)) == pytest.approx(expected, rel=1e-12)
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize("num_components", [2, 3])
+def test_given_the_assignments_the_bound_is_exact(num_components):
+    """Of certain assignments c it is log p(codes, c), so that the sum over all is the evidence."""
+    codes, _ = some(2, 5, 1, 2)
+    prior = a_prior(2)
+    certain = torch.eye(num_components).double()
+    joint = []
+    for labels in product(range(num_components), repeat=5):
+        responsibilities = certain[list(labels)]
+        posterior = update(prior, statistics(codes, responsibilities))
+        joint.append(elbo(prior, posterior, codes, responsibilities))
+    total = torch.stack(joint).logsumexp(dim=0)
+    exact = evidence(prior, codes.numpy(), num_components)
+    assert float(total) == pytest.approx(exact, rel=1e-12)
+
+
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10**6), num_components=st.integers(2, 3))
 def test_the_bound_is_below_the_evidence(seed, num_components):
-    """For any factors, local and global, and nearer to it for better ones."""
+    """For any factors, local and global; it is nearer to it for better ones."""
     codes, responsibilities = some(seed, 5, num_components, 2)
-    other_codes, other = some(seed + 1, 5, num_components, 2)
     prior = a_prior(2)
-    exact = evidence(prior, codes.numpy(), num_components)
-    anything = update(prior, statistics(other_codes, other))
-    bounds = [elbo(prior, anything, codes, responsibilities), elbo(prior, anything, codes)]
-    posterior = update(prior, expected_statistics(anything, codes))
-    bounds += [elbo(prior, posterior, codes)]
+    anything = update(prior, statistics(*some(seed + 1, 5, num_components, 2)))
+    better = update(prior, expected_statistics(anything, codes))
+    bounds = [
+        elbo(prior, anything, codes, responsibilities),
+        elbo(prior, anything, codes),
+        elbo(prior, better, codes),
+    ]
     values = [float(bound) for bound in bounds]
     assert values == sorted(values)
-    assert values[-1] < exact
-    for _ in range(30):
-        posterior = update(prior, expected_statistics(posterior, codes))
-    assert float(elbo(prior, posterior, codes)) > exact - 3 * np.log(num_components) - 3
+    assert values[-1] < evidence(prior, codes.numpy(), num_components)
 
 
 def test_the_best_local_factor_makes_both_forms_of_the_bound_one(posterior):
@@ -171,7 +186,7 @@ def test_a_step_is_one_between_natural_parameters(posterior):
 
 def test_expectations_are_those_of_draws(posterior, rng):
     codes = some(6, 4, 3, 2)[0]
-    draws = 40_000
+    draws = 20_000
     weights = rng.dirichlet(posterior.concentration.numpy(), draws)
     found = posterior.expected_log_weights().numpy()
     np.testing.assert_allclose(found, np.log(weights).mean(axis=0), atol=0.02)

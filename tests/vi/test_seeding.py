@@ -14,10 +14,10 @@ def test_seeds_are_drawn_by_their_squared_distance():
     """After 0 as the first seed, 1 and 3 follow with probabilities 1/10 and 9/10."""
     points = torch.tensor([[0.0], [1.0], [3.0]])
     source = generator()
-    pairs = [spread_seeds(points, 2, source).flatten().tolist() for _ in range(3000)]
+    pairs = [spread_seeds(points, 2, source).flatten().tolist() for _ in range(1500)]
     after_zero = [second for first, second in pairs if first == 0]
-    assert 900 < len(after_zero) < 1100
-    assert abs(after_zero.count(3.0) / len(after_zero) - 0.9) < 0.03
+    assert 440 < len(after_zero) < 560
+    assert abs(after_zero.count(3.0) / len(after_zero) - 0.9) < 0.04
     assert after_zero.count(0.0) == 0
 
 
@@ -36,7 +36,7 @@ def test_clusters_apart_are_dealt_whole(rng):
 
 def test_the_start_does_not_hang_on_units_and_axes(rng):
     codes, _ = clusters(rng, distance=3)
-    turned = codes @ np.array([[30.0, 1.0], [-0.2, 0.01]]) + 5
+    turned = codes @ np.array([[20.0, 1.0], [-0.3, 0.1]]) + 5
     first, second = (
         seeded_statistics(MixturePrior.of(c), c, 5, generator()) for c in (codes, turned)
     )
