@@ -4,7 +4,7 @@
 
 The score function needs no gradient of f (Ranganath, Gerrish & Blei 2014, eq. 2-3), and two ways
 to lower its variance leave its mean as it is (sec. 3.1 and 3.2). The reparametrized gradient
-(Kingma & Welling 2014, eq. 4-5) needs f differentiable and z(eps, lambda):
+(Kingma & Welling 2014, sec. 2.4) needs f differentiable and z(eps, lambda):
 
     score function:    E_q[h_i sum_t f_t],    h_i = grad log q_i(z_i; lambda_i)
     Rao-Blackwellized: E_q[h_i sum_{t touches i} f_t]

@@ -2,11 +2,11 @@
 
 The bound is that with the best local factor, a function of the factors over weights, means and
 precisions alone (``mixture.elbo``). With free numbers theta (``unconstrained``), natural parameters
-eta, F their Fisher information and eta* those of the update of ``cavi`` (Amari 1998; Hoffman et al.
-2013, sec. 2.3):
+eta, F their Fisher information and eta_hat those of the update of ``cavi`` (Amari 1998; Hoffman et
+al. 2013, sec. 2.3):
 
     Euclidean:  theta <- theta + rho grad_theta L
-    natural:    eta <- eta + rho F^-1 grad_eta L = eta + rho (eta* - eta)
+    natural:    eta <- eta + rho F^-1 grad_eta L = eta + rho (eta_hat - eta)
 
 The natural step needs neither F nor a gradient, and with rho = 1 it is a sweep of ``cavi``.
 """
