@@ -83,10 +83,10 @@ def test_natural_steps_reach_the_posterior_of_a_normal_mean(name):
         of_codes = Normal(m, 0.5).log_prob(x).sum(dim=1)
         return Normal(1.0, 2.0).log_prob(m)[:, 0] + of_codes
 
-    mu, log_sigma = torch.zeros(2, 1, 1, dtype=torch.float64)
-    steps = StepSizes(size=0.2, delay=10, decay=0.9)
-    for step in range(100):
-        estimates = expectation_gradients(log_joint, mu, log_sigma, 10, name)
+    mu, log_sigma = torch.tensor([0.0, -0.5], dtype=torch.float64).reshape(2, 1, 1)
+    steps = StepSizes(size=0.15, delay=20, decay=0.9)
+    for step in range(150):
+        estimates = expectation_gradients(log_joint, mu, log_sigma, 20, name)
         d_mu, d_log_sigma = (estimate.mean(dim=0) for estimate in estimates)
         d_mu, d_log_sigma = natural_gradient(d_mu, d_log_sigma + 1, log_sigma)
         mu = mu + steps.at(step) * d_mu
