@@ -18,6 +18,7 @@ from benchmarks.training import (
     training_step,
     widened,
 )
+from benchmarks.variational import BATCH, COMPONENTS, SIZE, stream, whole
 from cardiac_vae.anatomy.criteria import check_volume
 from cardiac_vae.refinement.refine import RefinementResult, Refiner
 from cardiac_vae.training.fit import FitConfig
@@ -112,3 +113,14 @@ def test_peak_memory_is_that_of_the_command_and_not_of_this_process():
 def test_table_has_columns():
     assert table(("a", "n"), [("bb", "10")]) == "a    n\nbb  10"
     assert "cores" in machine()
+
+
+def test_what_is_timed_as_fitting_the_mixture_fits_it():
+    blocks = list(stream(4 * BATCH))
+    assert [block.shape for block in blocks] == [(BATCH, SIZE)] * 4
+    np.testing.assert_array_equal(np.concatenate(blocks), np.concatenate([*stream(4 * BATCH)]))
+    for method, num_steps in (("cavi", 1), ("svi", 4)):
+        result = whole(method, 4 * BATCH)
+        assert result.num_steps == num_steps
+        assert result.posterior.mean.shape == (COMPONENTS, SIZE)
+        assert result.posterior.degrees.sum() == pytest.approx(4 * BATCH + COMPONENTS * SIZE)

@@ -173,7 +173,7 @@ class MixturePosterior:
         """Return the posterior with natural parameters (1 - rate) of this + rate of the target.
 
         For a rate in [0, 1]. It is a step along the natural gradient of the bound if the target is
-        an ``update`` (Hoffman et al. 2013, eq. 15).
+        an ``update`` (Hoffman et al. 2013, sec. 2.3).
         """
         kept, scale_kept = (1 - rate) * self.mean_precision, (1 - rate) * self.scale_inverse
         taken, scale_taken = rate * target.mean_precision, rate * target.scale_inverse

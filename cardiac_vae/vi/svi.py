@@ -35,7 +35,8 @@ class SviConfig(StrictConfig):
         forgetting: f, how fast steps shrink; more than 0.5 and at most 1.
         delay: d, how many steps the first ones are slowed as if they had been taken.
         num_codes: N; None for as many as ``init`` sees, which a stream does not show.
-        num_start: Codes, drawn at random, that the start is found on.
+        num_start: Codes, drawn at random, that the start is found on. As steps shrink, a poor
+            start is left slowly.
         start_sweeps: Sweeps of coordinate ascent over those.
         num_restarts: Starts that are tried on those; the one with the best bound goes on.
     """
@@ -98,5 +99,5 @@ class Svi:
         return float(elbo(self.prior, state.posterior, codes, scale=scale))
 
     def rate(self, step: int) -> float:
-        """Return rho_t in (0, 1] of step t, counted from 1 (eq. 26)."""
+        """Return rho_t in (0, 1] of step t, counted from 1 (sec. 2.4)."""
         return (step + self.config.delay) ** -self.config.forgetting

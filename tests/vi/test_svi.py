@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from cardiac_vae.vi.cavi import Cavi, CaviConfig
 from cardiac_vae.vi.fitting import FitConfig, fit
-from cardiac_vae.vi.mixture import MixturePrior, elbo, expected_statistics, update
+from cardiac_vae.vi.mixture import MixturePosterior, MixturePrior, elbo, expected_statistics, update
 from cardiac_vae.vi.svi import Svi, SviConfig
 
 SIZES = (2400, 1600, 4000)
@@ -42,18 +42,21 @@ def test_a_step_is_unbiased(rng):
         torch.testing.assert_close(mean, values, rtol=1e-9, atol=1e-9)
 
 
-def test_it_reaches_the_bound_of_coordinate_ascent(rng):
-    """To 0.01 nats per code, on overlapping clusters, in 5 passes with batches of 200."""
-    codes, _ = clusters(rng, SIZES, distance=3.0)
+@pytest.mark.parametrize("seed", range(3))
+def test_it_reaches_the_bound_of_coordinate_ascent(seed):
+    """To 0.001 nats per code, on overlapping clusters, in 5 passes with batches of 200."""
+    codes, _ = clusters(np.random.default_rng(seed), SIZES, distance=3.0)
     prior = MixturePrior.of(codes)
     exact = fit(Cavi(prior, CaviConfig(num_components=3)), codes, FitConfig(), generator())
-    method = Svi(prior, SviConfig(num_components=3, num_start=200, start_sweeps=2))
+    method = Svi(prior, SviConfig(num_components=3, num_start=1000))
     found = fit(method, codes, FitConfig(batch_size=200, max_steps=200, tolerance=0), generator())
-    start = float(elbo(prior, method.init(codes, generator()).posterior, codes)) / len(codes)
-    reached = float(elbo(prior, found.posterior, codes)) / len(codes)
-    best = exact.bounds[-1] / len(codes)
-    assert best - 0.01 < reached < best + 1e-6
-    assert start < best - 0.02
+
+    def below_best(posterior: MixturePosterior) -> float:
+        return (exact.bounds[-1] - float(elbo(prior, posterior, codes))) / len(codes)
+
+    assert -1e-5 < below_best(found.posterior) < 1e-3
+    start = method.init(codes, generator()).posterior
+    assert below_best(found.posterior) < below_best(start) / 2
 
 
 def test_a_stream_is_learned_from_in_passing(rng, tmp_path):
