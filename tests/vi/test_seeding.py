@@ -3,7 +3,7 @@ import torch
 from evidence import clusters
 
 from cardiac_vae.vi.mixture import MixturePrior
-from cardiac_vae.vi.seeding import seeded_statistics, spread_seeds
+from cardiac_vae.vi.seeding import moved_seeds, seeded_statistics, spread_seeds
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -27,6 +27,15 @@ def test_seeds_differ_as_long_as_points_do():
     assert sorted(seeds[:3].tolist()) == [0, 1, 5]
 
 
+def test_seeds_move_to_the_middle_of_what_is_next_to_them_until_none_does():
+    points = torch.tensor([[0.0], [1.0], [5.0], [9.0], [10.0]])
+    moved = moved_seeds(points, torch.tensor([[0.0], [1.0], [99.0]]))
+    # 1 takes all beyond 0, settles at their middle, 6.25, and loses 1 to 0; nothing is next to 99.
+    assert moved.flatten().tolist() == [0.5, 8.0, 99.0]
+    nearest = torch.cdist(points, moved).argmin(dim=1)
+    assert [float(points[nearest == k].mean()) for k in (0, 1)] == [0.5, 8.0]
+
+
 def test_clusters_apart_are_dealt_whole(rng):
     codes, labels = clusters(rng, distance=40)
     found = seeded_statistics(MixturePrior.of(codes), codes, 3, generator())
@@ -34,9 +43,9 @@ def test_clusters_apart_are_dealt_whole(rng):
     assert float(found.entropy) == 0
 
 
-def test_the_start_does_not_hang_on_units_and_axes(rng):
+def test_the_start_does_not_hang_on_place_turn_and_unit(rng):
     codes, _ = clusters(rng, distance=3)
-    turned = codes @ np.array([[20.0, 1.0], [-0.3, 0.1]]) + 5
+    turned = 20 * codes @ np.array([[0.6, 0.8], [-0.8, 0.6]]) + 5
     first, second = (
         seeded_statistics(MixturePrior.of(c), c, 5, generator()) for c in (codes, turned)
     )
