@@ -26,7 +26,7 @@ class DecisionConfig(StrictConfig):
     """
 
     remove_nats: NonNegativeFloat = 0.5
-    draw_nats: NonNegativeFloat = 1.0
+    draw_nats: NonNegativeFloat = 0.5
 
 
 @dataclass(frozen=True)

