@@ -157,12 +157,12 @@ def fit_stack(
     slopes = [_slope(stack.evidence) for stack in segmented]
     variance = np.full(len(FEATURES) + 1, config.weight_variance)
     variance[-1] *= _BIAS_VARIANCE
-    fitted: Any = minimize(
-        lambda flat: _objective(flat.reshape(len(HEART), -1), groups, variance),
-        np.zeros(len(HEART) * len(variance)),
-        jac=True,
-        method="L-BFGS-B",
-    )
+
+    def cost_and_gradient(flat: np.ndarray) -> Any:
+        return _objective(flat.reshape(len(HEART), -1), groups, variance)
+
+    start = np.zeros(len(HEART) * len(variance))
+    fitted: Any = minimize(cost_and_gradient, start, jac=True, method="L-BFGS-B")
     return StackModel(
         config=config,
         presence=presence,
