@@ -1,32 +1,29 @@
 """What a segmenter's output says of the true mask: log p(y | x), and helpers for decided masks.
 
-A pixel is observed as s_i: its probabilities p_i, or of a decided mask its class y_i and the
-distance d_i to the nearest border that is drawn in its slice. Pixels are taken as independent given
-the true mask, and a belief that is calibrated on expert masks becomes a likelihood by Bayes:
+What is seen of a pixel, p_i, are the segmenter's probabilities, or those of a decided mask that was
+blurred: how far the border is and what lies beyond it. Pixels are taken as independent given the
+true mask, and a belief that is calibrated on expert masks becomes a likelihood by Bayes:
 
-    log p(y | x) = sum_i log p(x_i | s_i) - log prior(x_i) + const
+    log p(y | x) = sum_i log p(x_i | p_i) - log prior(x_i) + const
     p(x_i | p_i) = (1 - e) softmax(scale log p_i + bias) + e / C
-    p(x_i | y_i, d_i) = share of x_i among validation pixels that were drawn so
 
-(temperature and bias: Platt 1999; Guo et al. 2017). The prior is that of pixels near a heart. In
-the whole window nine in ten pixels are background; divided by that, every pixel on a border would
-count as heart. A prior by distance would take away what the distance itself says, and leave
-nothing against a heart far from the one that was drawn. ``refinement.observation_fit`` fits both.
+(Platt 1999; Guo et al. 2017). The prior is that of pixels near a heart: in the whole window nine
+pixels in ten are background, and divided by that, each pixel on a border would count as heart.
+``refinement.observation_fit`` fits all of it.
 """
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from scipy import ndimage
 
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.labels import HEART, NUM_CLASSES
 
-_BLUR_MM = 1.5  # how far a drawn border may lie from the true one
+BLUR_MM = 1.5  # how far a drawn border may lie from the true one, if nothing else is known
 _LEAST = 0.02  # no class is ever ruled out
 _DOUBT = 1e-3
 _SMALLEST = 1e-6  # of a probability that a network rounds to 0
@@ -36,46 +33,36 @@ PixelSize = tuple[float, float]
 Shares = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
 
 
-class BorderTable(StrictConfig):
-    """What is true where a class was drawn, by distance to the nearest drawn border.
+class Scaling(StrictConfig):
+    """A map of probabilities to calibrated ones; by default nearly the identity.
 
     Attributes:
-        edges_mm: Where one bin of distance ends and the next begins, ascending. After the last edge
-            come two more bins: farther than that, and slices in which no border is drawn at all.
-        shares: (B, C, C) p(true class | bin, drawn class); the last axis sums to 1.
+        scale: Factor of the log-probabilities, an inverse temperature: below 1 for a segmenter that
+            is too sure of itself.
+        bias: (C,) added to the scaled log-probabilities.
+        floor: Share of pixels where the segmenter, sure as it may be, knows nothing.
     """
 
-    edges_mm: tuple[PositiveFloat, ...]
-    shares: tuple[tuple[Shares, Shares, Shares, Shares], ...]
+    scale: PositiveFloat = 1.0
+    bias: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    floor: float = Field(default=1e-3, gt=0, lt=1)
 
-    @model_validator(mode="after")
-    def _is_a_table(self) -> Self:
-        if any(low >= high for low, high in pairwise(self.edges_mm)):
-            raise ValueError(f"edges_mm: expected ascending distances, got {self.edges_mm}")
-        if len(self.shares) != len(self.edges_mm) + 2:
-            raise ValueError(
-                f"shares: expected {len(self.edges_mm) + 2} bins for {len(self.edges_mm)} edges, "
-                f"got {len(self.shares)}"
-            )
-        if not np.allclose(np.sum(self.shares, axis=-1), 1, atol=1e-6):
-            raise ValueError("shares: expected shares that sum to 1 over the true class")
-        return self
-
-    def belief(self, drawn: np.ndarray, pixel_mm: PixelSize) -> np.ndarray:
-        """Return p(x_i | y_i, d_i) for a mask (D, H, W), as (D, C, H, W)."""
-        bins = distance_bins(drawn, pixel_mm, self.edges_mm)
-        return np.moveaxis(np.array(self.shares)[bins, drawn], -1, 1)
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities (N, C, ...) float64 of a segmenter's (N, C, ...)."""
+        planes = (NUM_CLASSES, *[1] * (probabilities.ndim - 2))
+        logits = self.scale * log_probabilities(probabilities) + np.reshape(self.bias, planes)
+        mapped = np.exp(logits - logits.max(axis=1, keepdims=True))
+        mapped /= mapped.sum(axis=1, keepdims=True)
+        return (1 - self.floor) * mapped + self.floor / NUM_CLASSES
 
 
 class ObservationModel(StrictConfig):
     """How a segmenter errs. Without a fit: as if its borders were off by a millimeter or two.
 
     Attributes:
-        border: What is true where a class was drawn; before a fit, a blur of the mask.
-        scale: Factor of the log-probabilities, an inverse temperature: below 1 for a segmenter that
-            is too sure of itself.
-        bias: (C,) added to the log-probabilities.
-        floor: Share of pixels where the segmenter, sure as it may be, knows nothing.
+        blur_mm: By how much a decided mask is blurred (``soft_mask``).
+        of_mask: Calibration of the blurred mask.
+        of_probabilities: Calibration of the segmenter's own probabilities.
         prior: (C,) how frequent the classes are near a heart; before a fit all alike.
         weight: Exponent of the likelihood. Errors of neighboring pixels go together, so the product
             over pixels overstates what the segmenter knows of a whole shape; a power below 1 takes
@@ -84,10 +71,9 @@ class ObservationModel(StrictConfig):
             same pixels is chosen with them, ``observation_fit.best_weight``.
     """
 
-    border: BorderTable | None = None
-    scale: PositiveFloat = 1.0
-    bias: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    floor: float = Field(default=1e-3, gt=0, lt=1)
+    blur_mm: PositiveFloat = BLUR_MM
+    of_mask: Scaling = Scaling()
+    of_probabilities: Scaling = Scaling()
     prior: Shares = _UNIFORM
     weight: NonNegativeFloat = 1.0
 
@@ -131,7 +117,7 @@ class ObservationModel(StrictConfig):
     def belief(
         self, drawn: np.ndarray, pixel_mm: PixelSize, probabilities: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return p(x_i | s_i), the calibrated belief by the segmenter alone, (D, C, H, W) float64.
+        """Return p(x_i | p_i), the calibrated belief by the segmenter alone, (D, C, H, W) float64.
 
         ``drawn`` (D, H, W) is the segmenter's mask, which is what is observed where there are no
         ``probabilities`` (D, C, H, W).
@@ -141,52 +127,20 @@ class ObservationModel(StrictConfig):
         """
         if drawn.ndim != 3:
             raise ValueError(f"drawn: expected a mask (D, H, W), got shape {drawn.shape}")
-        if probabilities is not None:
-            expected = (len(drawn), NUM_CLASSES, *drawn.shape[1:])
-            if probabilities.shape != expected:
-                raise ValueError(
-                    f"probabilities: expected shape {expected} beside a mask {drawn.shape}, "
-                    f"got {probabilities.shape}"
-                )
-            return self._calibrated(probabilities)
-        if self.border is None:
-            return soft_mask(drawn, pixel_mm).astype(np.float64)
-        return self.border.belief(drawn, pixel_mm)
-
-    def _calibrated(self, probabilities: np.ndarray) -> np.ndarray:
-        logits = self.scale * np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
-        logits += np.array(self.bias)[:, None, None]
-        mapped = np.exp(logits - logits.max(axis=1, keepdims=True))
-        mapped /= mapped.sum(axis=1, keepdims=True)
-        return (1 - self.floor) * mapped + self.floor / NUM_CLASSES
+        if probabilities is None:
+            return self.of_mask.apply(soft_mask(drawn, pixel_mm, self.blur_mm))
+        expected = (len(drawn), NUM_CLASSES, *drawn.shape[1:])
+        if probabilities.shape != expected:
+            raise ValueError(
+                f"probabilities: expected shape {expected} beside a mask {drawn.shape}, "
+                f"got {probabilities.shape}"
+            )
+        return self.of_probabilities.apply(probabilities)
 
 
-def distance_bins(
-    drawn: np.ndarray, pixel_mm: PixelSize, edges_mm: tuple[float, ...]
-) -> np.ndarray:
-    """Return the bin (D, H, W) of each pixel of a mask, by distance as in ``BorderTable``."""
-    distance = border_distance_mm(drawn, pixel_mm)
-    return np.searchsorted((*edges_mm, np.inf), distance, side="right")
-
-
-def border_distance_mm(mask: np.ndarray, pixel_mm: PixelSize) -> np.ndarray:
-    """Return the distance (D, H, W) in mm of pixels to the nearest border that their slice draws.
-
-    Borders run between neighbors of different classes: the pixels beside them are half a pixel
-    away. Infinite in a slice that draws none.
-    """
-    distance = np.full(mask.shape, np.inf)
-    half_pixel = 0.5 * float(np.sqrt(pixel_mm[0] * pixel_mm[1]))
-    for plane, found in zip(mask, distance, strict=True):
-        beside = np.zeros(plane.shape, bool)
-        down, right = plane[1:] != plane[:-1], plane[:, 1:] != plane[:, :-1]
-        beside[1:] |= down
-        beside[:-1] |= down
-        beside[:, 1:] |= right
-        beside[:, :-1] |= right
-        if beside.any():
-            found[:] = ndimage.distance_transform_edt(~beside, sampling=pixel_mm) + half_pixel
-    return distance
+def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
+    """Return logarithms as float64, of no less than a millionth."""
+    return np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
 
 
 def one_hot_planes(mask: np.ndarray) -> np.ndarray:
@@ -223,13 +177,13 @@ def doubted(probabilities: np.ndarray, mask: np.ndarray, where: np.ndarray) -> n
     return doubtful / doubtful.sum(axis=1, keepdims=True)
 
 
-def soft_mask(mask: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
+def soft_mask(mask: np.ndarray, pixel_mm: PixelSize, blur_mm: float = BLUR_MM) -> np.ndarray:
     """Return probabilities (D, C, H, W) float32 for a decided mask (D, H, W).
 
     Sure inside a structure, unsure along its border; every class keeps a little everywhere, for a
     decided mask says nothing of how sure the segmenter was.
     """
-    sigma = (0, 0, _BLUR_MM / pixel_mm[0], _BLUR_MM / pixel_mm[1])
+    sigma = (0, 0, blur_mm / pixel_mm[0], blur_mm / pixel_mm[1])
     blurred = ndimage.gaussian_filter(one_hot_planes(mask), sigma, truncate=2.0)
     blurred = _LEAST / NUM_CLASSES + (1 - _LEAST) * blurred
     return blurred / blurred.sum(axis=1, keepdims=True)

@@ -8,22 +8,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from pydantic import PositiveFloat, PositiveInt
 from scipy import optimize
 from scipy.special import expit, log_softmax, logit
 
+from cardiac_vae.config import StrictConfig
 from cardiac_vae.labels import NUM_CLASSES
-from cardiac_vae.metrics.calibration import near_heart, voxels
+from cardiac_vae.metrics.calibration import near_heart, negative_log_likelihood, voxels
 from cardiac_vae.refinement.observation import (
-    BorderTable,
     ObservationModel,
     PixelSize,
-    distance_bins,
+    Scaling,
+    log_probabilities,
+    soft_mask,
 )
 
-EDGES_MM = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
-_PSEUDO_PIXELS = 100.0  # at each distance, divided as at all distances together
-_MOST_VOXELS = 400_000  # that the scaling is fitted to
-_SMALLEST = 1e-6
+
+class ObservationFitConfig(StrictConfig):
+    """How the observation model is fitted.
+
+    Attributes:
+        blurs_mm: Widths to choose from for decided masks.
+        class_bias: Fit a bias of each class beside the temperature. It follows the patients at
+            hand: of few, the temperature alone predicts others better.
+        margin_mm: The voxels within this distance of what either drew are fitted to.
+        most_voxels: Of these, at most so many, evenly spread.
+    """
+
+    blurs_mm: tuple[PositiveFloat, ...] = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+    class_bias: bool = False
+    margin_mm: PositiveFloat = 10.0
+    most_voxels: PositiveInt = 200_000
 
 
 @dataclass(frozen=True)
@@ -51,46 +66,60 @@ class ExpertPair:
 
 
 def fit_observation(
-    pairs: Sequence[ExpertPair], edges_mm: Sequence[float] = EDGES_MM
+    pairs: Sequence[ExpertPair], config: ObservationFitConfig | None = None
 ) -> ObservationModel:
-    """Return the observation model of a segmenter, its weight left at 1.
+    """Return the observation model under which the experts' masks are most likely, weight 1.
 
-    The table holds shares of pixels: of each bin of distance, with a hundred more pixels that are
-    divided as those of all bins are. The prior and the scaling of probabilities, if all pairs have
-    some, are of the pixels within 10 mm of what either drew; the scaling is the most likely one.
+    Decided masks are always fitted, probabilities if all pairs have them.
 
     Raises:
         ValueError: if there is no pair, or none has a heart.
     """
+    config = config or ObservationFitConfig()
     if not pairs:
         raise ValueError("expected at least one pair of masks, got none")
-    near = [near_heart((pair.expert > 0) | (pair.drawn > 0), pair.pixel_mm) for pair in pairs]
-    true = np.concatenate([pair.expert[where] for pair, where in zip(pairs, near, strict=True)])
-    if not len(true):
-        raise ValueError("expected masks with a heart, got background only")
-    counts = 1 + np.bincount(true, minlength=NUM_CLASSES)
-    fitted = ObservationModel(
-        border=_count_borders(pairs, tuple(edges_mm)),
-        prior=tuple((counts / counts.sum()).tolist()),
-    )
-    seen = [
-        voxels(pair.probabilities, pair.expert, where)[0]
-        for pair, where in zip(pairs, near, strict=True)
-        if pair.probabilities is not None
+    near = [
+        near_heart((pair.expert > 0) | (pair.drawn > 0), pair.pixel_mm, config.margin_mm)
+        for pair in pairs
     ]
+    expert = np.concatenate([pair.expert[where] for pair, where in zip(pairs, near, strict=True)])
+    if not len(expert):
+        raise ValueError("expected masks with a heart, got background only")
+    counts = 1 + np.bincount(expert, minlength=NUM_CLASSES)
+    chosen = slice(None, None, 1 + (len(expert) - 1) // config.most_voxels)
+
+    def fitted(seen: Sequence[np.ndarray]) -> tuple[float, Scaling]:
+        parts = [
+            voxels(probabilities, pair.expert, where)[0]
+            for probabilities, pair, where in zip(seen, pairs, near, strict=True)
+        ]
+        probabilities = np.concatenate(parts)[chosen]
+        scaling = fit_scaling(probabilities, expert[chosen], class_bias=config.class_bias)
+        return negative_log_likelihood(scaling.apply(probabilities), expert[chosen]), scaling
+
+    of_blurs = [
+        (*fitted([soft_mask(pair.drawn, pair.pixel_mm, blur_mm) for pair in pairs]), blur_mm)
+        for blur_mm in config.blurs_mm
+    ]
+    _, of_mask, blur_mm = min(of_blurs, key=lambda found: found[0])
+    model = ObservationModel(
+        blur_mm=blur_mm, of_mask=of_mask, prior=tuple((counts / counts.sum()).tolist())
+    )
+    seen = [pair.probabilities for pair in pairs if pair.probabilities is not None]
     if len(seen) < len(pairs):
-        return fitted
-    chosen = slice(None, None, 1 + len(true) // _MOST_VOXELS)
-    return fitted.model_copy(update=fit_scaling(np.concatenate(seen)[chosen], true[chosen]))
+        return model
+    return model.model_copy(update={"of_probabilities": fitted(seen)[1]})
 
 
-def fit_scaling(probabilities: np.ndarray, expert: np.ndarray) -> dict[str, object]:
-    """Return ``scale``, ``bias`` and ``floor`` of the most likely map of voxels (N, C) to (N,).
+def fit_scaling(
+    probabilities: np.ndarray, expert: np.ndarray, *, class_bias: bool = False
+) -> Scaling:
+    """Return the most likely scaling of voxels (N, C) to their true classes (N,).
 
     Minimizes the mean of -log[(1 - e) softmax(scale log p + bias) + e / C] at the true class by
-    L-BFGS, over log scale, bias and logit e. The bias is given with mean 0.
+    L-BFGS, over log scale, bias (of mean 0) and logit e.
     """
-    log_p = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
+    log_p = log_probabilities(probabilities)
     truth = np.eye(NUM_CLASSES)[expert]
 
     def cost(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -99,25 +128,22 @@ def fit_scaling(probabilities: np.ndarray, expert: np.ndarray) -> dict[str, obje
         of_truth = (mapped * truth).sum(axis=1)
         likelihood = (1 - floor) * of_truth + floor / NUM_CLASSES
         of_logits = ((1 - floor) * of_truth / likelihood)[:, None] * (mapped - truth)
-        of_floor = (of_truth - 1 / NUM_CLASSES) / likelihood
+        of_floor = (1 / NUM_CLASSES - of_truth) / likelihood
         gradient = np.concatenate(
             [
                 [scale * (of_logits * log_p).sum(axis=1).mean()],
                 of_logits.mean(axis=0),
-                [floor * (1 - floor) * of_floor.mean()],
+                [-floor * (1 - floor) * of_floor.mean()],
             ]
         )
         return -float(np.log(likelihood).mean()), gradient
 
+    limit = 5.0 if class_bias else 0.0
     start = np.array([0.0, *np.zeros(NUM_CLASSES), logit(0.01)])
-    bounds = [(-3.0, 3.0), *[(-5.0, 5.0)] * NUM_CLASSES, (logit(1e-5), logit(0.5))]
+    bounds = [(-3.0, 3.0), *[(-limit, limit)] * NUM_CLASSES, (logit(1e-5), logit(0.5))]
     found = optimize.minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     bias = found[1:-1] - found[1:-1].mean()
-    return {
-        "scale": float(np.exp(found[0])),
-        "bias": tuple(bias.tolist()),
-        "floor": float(expit(found[-1])),
-    }
+    return Scaling(scale=np.exp(found[0]), bias=tuple(bias.tolist()), floor=expit(found[-1]))
 
 
 def best_weight(
@@ -150,16 +176,3 @@ def best_weight(
 def _log_belief_of(log_score: np.ndarray, expert: np.ndarray) -> float:
     chosen = np.take_along_axis(log_softmax(log_score, axis=1), expert[:, None].astype(int), axis=1)
     return float(chosen.sum())
-
-
-def _count_borders(pairs: Sequence[ExpertPair], edges_mm: tuple[float, ...]) -> BorderTable:
-    counts = np.zeros((len(edges_mm) + 2, NUM_CLASSES, NUM_CLASSES))
-    for pair in pairs:
-        cells = (distance_bins(pair.drawn, pair.pixel_mm, edges_mm), pair.drawn, pair.expert)
-        index = np.ravel_multi_index([cell.astype(np.intp) for cell in cells], counts.shape)
-        counts += np.bincount(index.ravel(), minlength=counts.size).reshape(counts.shape)
-    overall = 1 + counts.sum(axis=0)
-    overall /= overall.sum(axis=-1, keepdims=True)
-    counts += _PSEUDO_PIXELS * overall
-    shares = counts / counts.sum(axis=-1, keepdims=True)
-    return BorderTable.parse({"edges_mm": edges_mm, "shares": shares.tolist()}, "border")

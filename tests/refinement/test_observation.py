@@ -3,9 +3,8 @@ import pytest
 from scipy.special import softmax
 
 from cardiac_vae.refinement.observation import (
-    BorderTable,
     ObservationModel,
-    border_distance_mm,
+    Scaling,
     detached_voxels,
     doubted,
     one_hot_planes,
@@ -84,80 +83,67 @@ def test_doubt_takes_all_but_a_thousandth_of_the_drawn_class():
     np.testing.assert_allclose(believed.sum(axis=1), 1, rtol=1e-6)
 
 
-@pytest.fixture
-def table():
-    """Return a table of two bins of distance, and one for empty slices: sure only far away."""
-    near, far = 0.7 * np.eye(4) + 0.075, 0.96 * np.eye(4) + 0.01
-    empty = np.tile([0.85, 0.05, 0.05, 0.05], (4, 1))
-    shares = np.stack([near, far, empty])
-    return BorderTable.parse({"edges_mm": [3.0], "shares": shares.tolist()}, "table")
+def test_the_width_of_the_blur_is_a_setting(blocks):
+    default, wider = soft_mask(blocks, (1.5, 1.5)), soft_mask(blocks, (1.5, 1.5), 3.0)
+    np.testing.assert_array_equal(default, soft_mask(blocks, (1.5, 1.5), 1.5))
+    np.testing.assert_allclose(wider, soft_mask(blocks, (0.75, 0.75)))
+    assert wider[0].max(axis=0)[9, 5] < default[0].max(axis=0)[9, 5] - 0.05
 
 
-def test_distances_run_from_the_line_between_two_classes():
-    mask = np.zeros((2, 3, 8), np.uint8)
-    mask[0, :, 4:] = 2
-    found = border_distance_mm(mask, (2.0, 2.0))
-    np.testing.assert_allclose(found[0], [[7, 5, 3, 1, 1, 3, 5, 7]] * 3)
-    assert np.isinf(found[1]).all()
-    np.testing.assert_allclose(border_distance_mm(mask, (1.0, 4.0))[0, 0, :4], [13, 9, 5, 1])
-
-
-def test_a_table_is_read_by_distance_and_drawn_class(table):
-    mask = np.zeros((2, 3, 8), np.uint8)
-    mask[0, :, 4:] = 2
-    found = table.belief(mask, (2.0, 2.0))  # the two columns beside the border are within 3 mm
-    assert found.shape == (2, 4, 3, 8)
-    np.testing.assert_allclose(found[0, :, 1, 3], [0.775, 0.075, 0.075, 0.075])
-    np.testing.assert_allclose(found[0, :, 1, 4], [0.075, 0.075, 0.775, 0.075])
-    np.testing.assert_allclose(found[0, :, 1, 0], [0.97, 0.01, 0.01, 0.01])
-    np.testing.assert_allclose(found[1, :, 0, 0], [0.85, 0.05, 0.05, 0.05])
-    model = ObservationModel(border=table, prior=(0.4, 0.2, 0.2, 0.2), weight=0.5)
-    likelihood = model.log_likelihood(mask, (2.0, 2.0))
-    expected = 0.5 * np.log([0.775 / 0.4, 0.075 / 0.2, 0.075 / 0.2, 0.075 / 0.2])
-    np.testing.assert_allclose(likelihood[0, :, 1, 3], expected)
+def test_scaling_of_hand_computed_probabilities():
+    scaling = Scaling(scale=0.5, bias=(0, np.log(2), 0, 0), floor=0.1)
+    # Roots 0.8, 0.4, 0.4, 0.2, the second doubled: 2.2 in all.
+    found = scaling.apply(np.array([[0.64, 0.16, 0.16, 0.04]]))
+    np.testing.assert_allclose(found, 0.9 * np.array([[0.8, 0.8, 0.4, 0.2]]) / 2.2 + 0.025)
+    planes = scaling.apply(np.full((2, 4, 3, 3), 0.25))
+    np.testing.assert_allclose(planes[1, :, 2, 2], 0.9 * np.array([1, 2, 1, 1]) / 5 + 0.025)
+    certain = Scaling(floor=0.04).apply(np.array([[0.0, 1, 0, 0]], np.float32))
+    np.testing.assert_allclose(certain, [[0.01, 0.97, 0.01, 0.01]], atol=1e-5)
 
 
 def test_without_a_fit_a_mask_is_blurred_and_probabilities_are_believed(blocks, rng):
     model = ObservationModel()
     soft = soft_mask(blocks, (1.5, 1.5))
-    np.testing.assert_allclose(model.belief(blocks, (1.5, 1.5)), soft)
-    likelihood = model.log_likelihood(blocks, (1.5, 1.5))
-    np.testing.assert_allclose(softmax(likelihood, axis=1), soft, rtol=1e-5)
+    np.testing.assert_allclose(model.belief(blocks, (1.5, 1.5)), soft, atol=1e-3)
     probabilities = rng.dirichlet(np.ones(4), (2, 24, 30)).transpose(0, 3, 1, 2)
     believed = model.belief(blocks, (1.5, 1.5), probabilities)
     np.testing.assert_allclose(believed, probabilities, atol=1e-3)
-    certain = model.belief(blocks, (1.5, 1.5), one_hot_planes(blocks))
-    assert certain.min() == pytest.approx(1e-3 / 4, rel=0.01)
-    np.testing.assert_allclose(certain.sum(axis=1), 1)
+    likelihood = model.log_likelihood(blocks, (1.5, 1.5), probabilities)
+    np.testing.assert_allclose(softmax(likelihood, axis=1), believed)
 
 
-def test_a_model_comes_back_from_its_file(tmp_path, table):
-    model = ObservationModel(border=table, scale=0.7, bias=(0.1, -0.1, 0, 0), floor=0.02, weight=2)
+def test_the_likelihood_is_the_belief_without_the_prior(blocks):
+    scaling = Scaling(scale=0.8, bias=(0.3, 0, -0.3, 0), floor=0.01)
+    model = ObservationModel(blur_mm=3, of_mask=scaling, prior=(0.4, 0.3, 0.2, 0.1), weight=0.5)
+    likelihood = model.log_likelihood(blocks, (1.5, 1.5))
+    assert likelihood.shape == (2, 4, 24, 30)
+    belief = scaling.apply(soft_mask(blocks, (1.5, 1.5), 3))
+    np.testing.assert_allclose(model.belief(blocks, (1.5, 1.5)), belief)
+    by_bayes = np.exp(2 * likelihood) * np.reshape(model.prior, (4, 1, 1))
+    np.testing.assert_allclose(by_bayes, belief)
+
+
+def test_a_model_comes_back_from_its_file(tmp_path):
+    model = ObservationModel(
+        blur_mm=2.5, of_mask=Scaling(scale=0.7), prior=(0.4, 0.3, 0.2, 0.1), weight=2
+    )
     model.save(tmp_path / "observation.json")
     assert ObservationModel.load(tmp_path / "observation.json") == model
 
 
-def test_what_is_no_observation_model_is_refused(tmp_path, table, blocks):
+def test_what_is_no_observation_model_is_refused(tmp_path, blocks):
     with pytest.raises(FileNotFoundError, match="expected a fitted observation model, found none"):
         ObservationModel.load(tmp_path / "none.json")
     file = tmp_path / "observation.json"
-    file.write_text("{")
-    with pytest.raises(ValueError, match=r"observation\.json: expected JSON"):
-        ObservationModel.load(file)
-    file.write_text('{"temperature": 2}')
-    with pytest.raises(ValueError, match="temperature: unknown parameter"):
-        ObservationModel.load(file)
-    file.write_text("[]")
-    with pytest.raises(ValueError, match="expected a mapping, got list"):
-        ObservationModel.load(file)
-    values = table.model_dump()
-    with pytest.raises(ValueError, match="expected 4 bins for 2 edges, got 3"):
-        BorderTable.parse(values | {"edges_mm": (1.0, 2.0)}, "table")
-    with pytest.raises(ValueError, match="expected ascending distances"):
-        BorderTable.parse(values | {"edges_mm": (2.0, 2.0)}, "table")
-    halved = (0.5 * np.array(table.shares)).tolist()
-    with pytest.raises(ValueError, match="sum to 1 over the true class"):
-        BorderTable.parse(values | {"shares": halved}, "table")
+    for text, message in (
+        ("{", r"observation\.json: expected JSON"),
+        ('{"temperature": 2}', "temperature: unknown parameter"),
+        ('{"of_mask": {"floor": 0}}', r"of_mask\.floor: .*greater than 0"),
+        ("[]", "expected a mapping, got list"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            ObservationModel.load(file)
     with pytest.raises(ValueError, match=r"drawn: expected a mask \(D, H, W\)"):
         ObservationModel().belief(blocks[0], (1.0, 1.0))
     with pytest.raises(ValueError, match=r"expected shape \(2, 4, 24, 30\) beside a mask"):
