@@ -44,8 +44,8 @@ class AppearanceConfig(StrictConfig):
 
     background_tissues: PositiveInt = 3
     anything: float = Field(default=0.05, gt=0, lt=1)
-    weight: NonNegativeFloat = 0.3
-    least_separation: NonNegativeFloat = 1.5
+    weight: NonNegativeFloat = 0.1
+    least_separation: NonNegativeFloat = 1.0
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ What is seen of a pixel, p_i, are the segmenter's probabilities, or those of a d
 blurred: how far the border is and what lies beyond it. Pixels are taken as independent given the
 true mask, and a belief that is calibrated on expert masks becomes a likelihood by Bayes:
 
-    log p(y | x) = sum_i log p(x_i | p_i) - log prior(x_i) + const
+    log p(y | x) = weight sum_i log p(x_i | p_i) + const
     p(x_i | p_i) = (1 - e) softmax(scale log p_i + bias) + e / C
 
-(Platt 1999; Guo et al. 2017). The prior is that of pixels near a heart: in the whole window nine
-pixels in ten are background, and divided by that, each pixel on a border would count as heart.
-``refinement.observation_fit`` fits all of it.
+(Platt 1999; Guo et al. 2017). The class prior by which Bayes divides is uniform: where the belief
+is in doubt, on a border, the classes of both sides are about as likely beforehand. Divided by how
+frequent they are in the window, four fifths background, each pixel on a border would count as
+heart. ``refinement.observation_fit`` fits the map.
 """
 
 import json
@@ -27,10 +28,8 @@ BLUR_MM = 1.5  # how far a drawn border may lie from the true one, if nothing el
 _LEAST = 0.02  # no class is ever ruled out
 _DOUBT = 1e-3
 _SMALLEST = 1e-6  # of a probability that a network rounds to 0
-_UNIFORM = (1 / NUM_CLASSES,) * NUM_CLASSES
 
 PixelSize = tuple[float, float]
-Shares = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
 
 
 class Scaling(StrictConfig):
@@ -63,7 +62,6 @@ class ObservationModel(StrictConfig):
         blur_mm: By how much a decided mask is blurred (``soft_mask``).
         of_mask: Calibration of the blurred mask.
         of_probabilities: Calibration of the segmenter's own probabilities.
-        prior: (C,) how frequent the classes are near a heart; before a fit all alike.
         weight: Exponent of the likelihood. Errors of neighboring pixels go together, so the product
             over pixels overstates what the segmenter knows of a whole shape; a power below 1 takes
             that back (a power likelihood: Bissiri, Holmes & Walker 2016). The fit makes single
@@ -74,7 +72,6 @@ class ObservationModel(StrictConfig):
     blur_mm: PositiveFloat = BLUR_MM
     of_mask: Scaling = Scaling()
     of_probabilities: Scaling = Scaling()
-    prior: Shares = _UNIFORM
     weight: NonNegativeFloat = 1.0
 
     @classmethod
@@ -111,8 +108,7 @@ class ObservationModel(StrictConfig):
 
         Up to a constant of each pixel; arguments and errors are those of ``belief``.
         """
-        log_prior = np.log(self.prior)[:, None, None]
-        return self.weight * (np.log(self.belief(drawn, pixel_mm, probabilities)) - log_prior)
+        return self.weight * np.log(self.belief(drawn, pixel_mm, probabilities))
 
     def belief(
         self, drawn: np.ndarray, pixel_mm: PixelSize, probabilities: np.ndarray | None = None

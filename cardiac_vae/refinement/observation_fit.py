@@ -85,7 +85,6 @@ def fit_observation(
     expert = np.concatenate([pair.expert[where] for pair, where in zip(pairs, near, strict=True)])
     if not len(expert):
         raise ValueError("expected masks with a heart, got background only")
-    counts = 1 + np.bincount(expert, minlength=NUM_CLASSES)
     chosen = slice(None, None, 1 + (len(expert) - 1) // config.most_voxels)
 
     def fitted(seen: Sequence[np.ndarray]) -> tuple[float, Scaling]:
@@ -102,9 +101,7 @@ def fit_observation(
         for blur_mm in config.blurs_mm
     ]
     _, of_mask, blur_mm = min(of_blurs, key=lambda found: found[0])
-    model = ObservationModel(
-        blur_mm=blur_mm, of_mask=of_mask, prior=tuple((counts / counts.sum()).tolist())
-    )
+    model = ObservationModel(blur_mm=blur_mm, of_mask=of_mask)
     seen = [pair.probabilities for pair in pairs if pair.probabilities is not None]
     if len(seen) < len(pairs):
         return model
@@ -115,6 +112,9 @@ def fit_scaling(
     probabilities: np.ndarray, expert: np.ndarray, *, class_bias: bool = False
 ) -> Scaling:
     """Return the most likely scaling of voxels (N, C) to their true classes (N,).
+
+    A segmenter's probabilities are one use. A refiner's q(x) is another: it takes more from its
+    factors than they know together, as they have seen the same scan, and is too sure.
 
     Minimizes the mean of -log[(1 - e) softmax(scale log p + bias) + e / C] at the true class by
     L-BFGS, over log scale, bias (of mean 0) and logit e.

@@ -112,20 +112,19 @@ def test_without_a_fit_a_mask_is_blurred_and_probabilities_are_believed(blocks, 
     np.testing.assert_allclose(softmax(likelihood, axis=1), believed)
 
 
-def test_the_likelihood_is_the_belief_without_the_prior(blocks):
+def test_the_likelihood_is_a_power_of_the_belief(blocks):
     scaling = Scaling(scale=0.8, bias=(0.3, 0, -0.3, 0), floor=0.01)
-    model = ObservationModel(blur_mm=3, of_mask=scaling, prior=(0.4, 0.3, 0.2, 0.1), weight=0.5)
+    model = ObservationModel(blur_mm=3, of_mask=scaling, weight=0.5)
     likelihood = model.log_likelihood(blocks, (1.5, 1.5))
     assert likelihood.shape == (2, 4, 24, 30)
     belief = scaling.apply(soft_mask(blocks, (1.5, 1.5), 3))
     np.testing.assert_allclose(model.belief(blocks, (1.5, 1.5)), belief)
-    by_bayes = np.exp(2 * likelihood) * np.reshape(model.prior, (4, 1, 1))
-    np.testing.assert_allclose(by_bayes, belief)
+    np.testing.assert_allclose(np.exp(2 * likelihood), belief)
 
 
 def test_a_model_comes_back_from_its_file(tmp_path):
     model = ObservationModel(
-        blur_mm=2.5, of_mask=Scaling(scale=0.7), prior=(0.4, 0.3, 0.2, 0.1), weight=2
+        blur_mm=2.5, of_mask=Scaling(scale=0.7, bias=(0.1, 0, 0, -0.1)), weight=2
     )
     model.save(tmp_path / "observation.json")
     assert ObservationModel.load(tmp_path / "observation.json") == model

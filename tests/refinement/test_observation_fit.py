@@ -58,15 +58,6 @@ def test_no_neighbor_of_the_scaling_is_more_likely(rng, class_bias):
             assert nll(scale * log_p + bias + step * np.eye(4)[structure], floor, true) > best
 
 
-def test_the_prior_is_that_of_pixels_near_a_heart(expert):
-    pair = ExpertPair(expert, expert, PIXEL_MM)
-    prior = np.array(fit_observation([pair]).prior)
-    assert prior.sum() == pytest.approx(1)
-    assert 0.3 < prior[0] < 0.6 < (expert == 0).mean()
-    inside = np.bincount(expert[expert > 0], minlength=4)[1:]
-    np.testing.assert_allclose(prior[1:] / prior[1:].sum(), inside / inside.sum(), rtol=1e-2)
-
-
 @pytest.mark.parametrize("shift_mm", [1.5, 6.0])
 def test_masks_that_are_farther_off_are_blurred_more(expert, shift_mm):
     """Drawn as the expert does, a little to the right or to the left."""
