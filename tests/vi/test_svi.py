@@ -42,6 +42,13 @@ def test_a_step_is_unbiased(rng):
         torch.testing.assert_close(mean, values, rtol=1e-9, atol=1e-9)
 
 
+def test_the_start_stands_for_all_codes(rng):
+    codes, _ = clusters(rng)
+    method = Svi(MixturePrior.of(codes), SviConfig(num_components=3, num_start=50))
+    posterior = method.init(codes, generator()).posterior
+    assert float(posterior.concentration.sum()) == pytest.approx(len(codes) + 3)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_it_reaches_the_bound_of_coordinate_ascent(seed):
     """To 0.001 nats per code, on overlapping clusters, in 5 passes with batches of 200."""
