@@ -161,7 +161,7 @@ def interval_quality(
     is_known = ~np.isnan(reference)
     low, high, reference = low[is_known], high[is_known], reference[is_known]
     scores = interval_score(low, high, reference, level)
-    inside = np.count_nonzero((low <= reference) & (reference <= high))
+    inside = int(np.count_nonzero((low <= reference) & (reference <= high)))
     coverage = share_interval(inside, len(reference))
     return IntervalQuality(coverage, float((high - low).mean()), float(scores.mean()))
 

@@ -32,7 +32,7 @@ def bound(model: AppearanceModel, appearance, belief, log_prior) -> float:
 def test_it_finds_the_tissues_and_moves_a_shifted_mask_back(mask, scan):
     shifted = np.roll(mask, (1, 1), axis=(1, 2))
     log_prior = np.log(soft_mask(shifted, PIXEL_MM).astype(float))
-    model = AppearanceModel(scan)
+    model = AppearanceModel(scan, AppearanceConfig(weight=0.5))
     appearance = model.start(one_hot_planes(shifted))
     assert appearance.refusal == ""
     belief = softmax(model.log_likelihood(appearance) + log_prior, axis=1)
