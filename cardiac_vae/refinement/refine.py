@@ -1,11 +1,13 @@
 """The refiner: a segmenter's mask in, a mask that is a heart in every slice out.
 
-Slices that break a criterion, or draw a structure apart from its largest part, are explained by
-the shape model (one pass of the encoder trained on broken masks); the explanation is multiplied
-with what the segmenter said, and the most probable valid candidate is taken. A volume that breaks
-nothing comes back as it was.
+Slices that break a criterion, draw a structure apart from its largest part, or hold a structure
+that the stack says should not be there, or the reverse, are explained by the shape model (one pass
+of the encoder trained on broken masks). The explanation is multiplied with what the segmenter said
+and, where the scan is given, with what its intensities say (``inference``); the most probable valid
+candidate is taken. A volume in which nothing is wrong comes back as it was.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -25,6 +27,8 @@ from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.case import Spacing
 from cardiac_vae.labels import NUM_CLASSES, Structure
+from cardiac_vae.metrics.presence import present_structures
+from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.guarantee import (
     EMPTIED,
     Candidate,
@@ -32,12 +36,15 @@ from cardiac_vae.refinement.guarantee import (
     partial_hearts,
     whole_hearts,
 )
-from cardiac_vae.refinement.observation import (
-    detached_voxels,
-    doubted,
-    one_hot_planes,
-    soft_mask,
+from cardiac_vae.refinement.inference import InferenceConfig, Inferred, infer, normalized
+from cardiac_vae.refinement.observation import detached_voxels, doubted, one_hot_planes
+from cardiac_vae.refinement.stack.decisions import (
+    DecisionConfig,
+    PresenceDecision,
+    decide,
+    presence_term,
 )
+from cardiac_vae.refinement.stack.evidence import peaks, slice_evidence
 from cardiac_vae.refinement.window import HeartWindow
 from cardiac_vae.shape_model import ShapeModel
 
@@ -56,12 +63,16 @@ class RefinementConfig(StrictConfig):
             break one or draw a structure apart from its largest part.
         num_anchors: Training shapes tried where nothing else is valid, nearest first.
         batch_size: Slices explained at a time; bounds memory.
+        presence: When the stack's word counts, where a calibration knows stacks.
+        inference: How the scan's intensities are used, where the scan is given.
     """
 
     segmenter_exponent: NonNegativeFloat = 1.0
     whole_volume: bool = False
     num_anchors: PositiveInt = 50
     batch_size: PositiveInt = 32
+    presence: DecisionConfig = DecisionConfig()
+    inference: InferenceConfig = InferenceConfig()
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,7 @@ class RefinementResult:
         after: The criteria on the result; always valid.
         slices: The decision for each slice.
         warnings: What the user should know, one line each.
+        bounds: The bound of the scan in nats, sweep by sweep, where its intensities were used.
     """
 
     mask: np.ndarray
@@ -98,10 +110,11 @@ class RefinementResult:
     after: VolumeVerdict
     slices: tuple[SliceDecision, ...]
     warnings: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
 
 
 class Refiner:
-    """A shape model, the valid shapes it learnt from, and the settings of their use."""
+    """A shape model, the valid shapes it learnt from, how the segmenter errs, and settings."""
 
     def __init__(
         self,
@@ -109,66 +122,88 @@ class Refiner:
         anchors: np.ndarray,
         pixel_mm: float,
         config: RefinementConfig | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
-        """Take a model in eval mode and its anchors (N, S, S), S pixels of ``pixel_mm`` a side."""
+        """Take a model in eval mode and its anchors (N, S, S), S pixels of ``pixel_mm`` a side.
+
+        Without a ``calibration`` the segmenter is taken at its word, and slices are as drawn.
+        """
         self.model = model
         self.anchors = anchors
         self.pixel_mm = pixel_mm
         self.config = config or RefinementConfig()
+        self.calibration = calibration or Calibration()
 
     @classmethod
-    def load(cls, folder: Path, config: RefinementConfig | None = None) -> Self:
+    def load(
+        cls,
+        folder: Path,
+        config: RefinementConfig | None = None,
+        calibration: Calibration | None = None,
+    ) -> Self:
         """Load the refiner of a trained model's folder.
 
         Raises:
             FileNotFoundError: if the folder is no model's, or incomplete.
             ValueError: if its files do not fit each other.
         """
-        return cls(load_model(folder), read_anchors(folder), pixel_size(folder), config)
+        model, anchors = load_model(folder), read_anchors(folder)
+        return cls(model, anchors, pixel_size(folder), config, calibration)
 
     def refine(
         self,
         mask: np.ndarray,
         spacing_mm: Spacing,
         probabilities: np.ndarray | None = None,
+        image: np.ndarray | None = None,
         *,
         refine_valid: bool = False,
     ) -> RefinementResult:
         """Refine a mask (D, H, W) of ``Structure`` values; ``spacing_mm`` is (slice, row, column).
 
-        ``probabilities`` (D, C, H, W) are the segmenter's, if it gave any. A mask that breaks no
-        criterion is returned as it is, unless ``refine_valid``; so is an empty one. A slice that
-        became something else than a repair of what was drawn is named in the warnings.
+        ``probabilities`` (D, C, H, W) are the segmenter's and ``image`` (D, H, W) the scan, where
+        they are known. A mask in which nothing is wrong is returned as it is, unless
+        ``refine_valid``; so is an empty one. A slice that became something else than a repair of
+        what was drawn is named in the warnings.
 
         Raises:
-            ValueError: if the probabilities are not on the mask's grid.
+            ValueError: if probabilities or image are not on the mask's grid.
         """
+        _require_one_grid(mask, probabilities, image)
         before = check_volume(mask, spacing_mm)
         if not mask.any():
             return _as_it_is(mask, before, ("the mask is all background: nothing to refine",))
-        if before.is_valid and not refine_valid:
+        presence, presence_gain = self._presence(mask, probabilities, spacing_mm)
+        if before.is_valid and not presence and not refine_valid:
             return _as_it_is(mask, before)
-        expected = (len(mask), NUM_CLASSES, *mask.shape[1:])
-        if probabilities is not None and probabilities.shape != expected:
-            raise ValueError(
-                f"expected probabilities (D, C, H, W) on the mask's grid, {expected}, "
-                f"got shape {probabilities.shape}; give those the mask was decided from"
-            )
-        detached = detached_voxels(mask)
-        drawn = np.where(detached, np.uint8(Structure.BACKGROUND), mask)
+        is_wrong = detached_voxels(mask)
+        for decision in presence:
+            if decision.is_removal:
+                is_wrong[decision.index] |= mask[decision.index] == decision.structure
+        drawn = np.where(is_wrong, np.uint8(Structure.BACKGROUND), mask)
         is_chosen = np.array([any(broken.values()) for broken in before.slices])
-        is_chosen |= np.any(detached, axis=(1, 2))
+        is_chosen |= np.any(is_wrong, axis=(1, 2))
+        is_chosen[[decision.index for decision in presence]] = True
         if self.config.whole_volume or refine_valid:
             is_chosen |= mask.any(axis=(1, 2))
         chosen = np.flatnonzero(is_chosen)
         window = HeartWindow.around(drawn, spacing_mm, self.anchors.shape[-1], self.pixel_mm)
         seen = None
         if probabilities is not None:
-            parts = (probabilities[chosen], mask[chosen], detached[chosen])
+            parts = (probabilities[chosen], mask[chosen], is_wrong[chosen])
             seen = doubted(*(window.cut(part) for part in parts))
+        log_model, log_joint = self._log_joint(window.cut(drawn[chosen]), seen, window)
+        log_joint += presence_gain[chosen, :, None, None]
+        inferred = Inferred(log_joint)
+        if image is not None and len(chosen):
+            planes = one_hot_planes(window.cut(drawn))
+            shown = window.cut(image)
+            inferred = infer(log_joint, shown, planes, is_chosen, self.config.inference)
         refined, routes = mask.copy(), {}
-        found = self._refine_slices(window.cut(drawn[chosen]), seen, window)
-        for index, candidate in zip(chosen, found, strict=True):
+        for index, *slices in zip(
+            chosen, window.cut(drawn[chosen]), inferred.log_belief, log_model, strict=True
+        ):
+            candidate = self._best(*slices, window)
             refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
         changed = (refined != mask).sum(axis=(1, 2))
         after = list(before.slices)
@@ -183,28 +218,39 @@ class Refiner:
                 SliceDecision(index, routes.get(index, UNTOUCHED), int(count))
                 for index, count in enumerate(changed)
             ),
-            warnings=tuple(
-                f"slice {index}: no repair of what was drawn is a heart ({route}); look at it"
-                for index, route in routes.items()
-                if route in LAST_RESORTS
-            ),
+            warnings=tuple(_warnings(routes, presence, inferred)),
+            bounds=inferred.bounds,
         )
 
-    def _refine_slices(
+    def _presence(
+        self, mask: np.ndarray, probabilities: np.ndarray | None, spacing_mm: Spacing
+    ) -> tuple[list[PresenceDecision], np.ndarray]:
+        """Return what the stack says is drawn or missing by mistake, and its term (D, C) in nats.
+
+        Nothing without a calibration that knows stacks, or without probabilities to judge by.
+        """
+        stack = self.calibration.stack
+        if stack is None or probabilities is None:
+            return [], np.zeros((len(mask), NUM_CLASSES))
+        pixel_mm = spacing_mm[1:]
+        log_odds = stack.posterior(slice_evidence(mask, probabilities, pixel_mm)).log_odds
+        decisions = decide(present_structures(mask), log_odds, self.config.presence)
+        return decisions, presence_term(decisions, peaks(probabilities, pixel_mm), log_odds)
+
+    def _log_joint(
         self, drawn: np.ndarray, probabilities: np.ndarray | None, window: HeartWindow
-    ) -> list[Candidate]:
-        """Return the new mask of each slice (N, h, w), all on the window."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return log p(x | z), and that plus log p(y | x), of slices (N, h, w) of the window."""
         if probabilities is None:
-            seen = soft_mask(drawn, window.native.pixel_mm)
             explained = self._explain(one_hot_planes(window.masks_to_prepared(drawn)))
         else:
-            seen = probabilities.astype(np.float32)
-            explained = self._explain(window.to_prepared(seen))
+            probabilities = probabilities.astype(np.float32)
+            explained = self._explain(window.to_prepared(probabilities))
         log_model = _log(window.to_native(explained))
-        log_scores = log_model + self.config.segmenter_exponent * _log(seen)
-        return [
-            self._best(*slices, window) for slices in zip(drawn, log_scores, log_model, strict=True)
-        ]
+        observed = self.calibration.observation.log_likelihood(
+            drawn, window.native.pixel_mm, probabilities
+        )
+        return log_model, log_model + self.config.segmenter_exponent * observed
 
     def _explain(self, seen: np.ndarray) -> np.ndarray:
         """Return the model's probabilities (N, C, S, S) for what was seen, taken as broken."""
@@ -238,11 +284,36 @@ def _as_it_is(
     return RefinementResult(mask.copy(), False, verdict, verdict, decisions, warnings)
 
 
+def _require_one_grid(
+    mask: np.ndarray, probabilities: np.ndarray | None, image: np.ndarray | None
+) -> None:
+    expected = (len(mask), NUM_CLASSES, *mask.shape[1:])
+    if probabilities is not None and probabilities.shape != expected:
+        raise ValueError(
+            f"expected probabilities (D, C, H, W) on the mask's grid, {expected}, "
+            f"got shape {probabilities.shape}; give those the mask was decided from"
+        )
+    if image is not None and image.shape != mask.shape:
+        raise ValueError(
+            f"expected an image (D, H, W) on the mask's grid, {mask.shape}, got shape "
+            f"{image.shape}; give the scan that was segmented"
+        )
+
+
+def _warnings(
+    routes: Mapping[int, str], presence: Sequence[PresenceDecision], inferred: Inferred
+) -> Iterator[str]:
+    for index, route in routes.items():
+        if route in LAST_RESORTS:
+            yield f"slice {index}: no repair of what was drawn is a heart ({route}); look at it"
+    yield from map(str, presence)
+    if inferred.refusal:
+        yield inferred.refusal
+
+
 def _prepared_score(log_score: np.ndarray, window: HeartWindow) -> np.ndarray:
     """Return a log-score (C, h, w) on the prepared grid, (C, S, S), normalized per pixel."""
-    probabilities = np.exp(log_score - log_score.max(axis=0))
-    probabilities /= probabilities.sum(axis=0)
-    return _log(window.to_prepared(probabilities[None]))[0]
+    return _log(window.to_prepared(normalized(log_score[None])))[0]
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:
