@@ -1,0 +1,65 @@
+"""What was learnt of a segmenter, on file and back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cardiac_vae.labels import Phase
+from cardiac_vae.refinement.calibration import OBSERVATION, STACK, Calibration
+from cardiac_vae.refinement.observation import ObservationModel, Scaling
+from cardiac_vae.refinement.stack.presence_prior import PresencePrior
+from cardiac_vae.refinement.stack.stack_model import SegmentedStack, StackModel, fit_stack
+
+
+@pytest.fixture
+def stack() -> StackModel:
+    rng = np.random.default_rng(0)
+    present = np.arange(6)[:, None] < [4, 6, 5]
+    evidence = np.where(present, 3.0, 0.0)[..., None] + rng.normal(0, 0.3, (6, 3, 2)) ** 2
+    presence = PresencePrior.learn([(Phase.ED, present), (Phase.ES, present[:5])])
+    return fit_stack(presence, [SegmentedStack(evidence, present, Phase.ED)])
+
+
+def test_a_calibration_comes_back_to_the_bit(tmp_path: Path, stack: StackModel):
+    observation = ObservationModel(of_mask=Scaling(scale=1 / 3), blur_mm=2.0, weight=0.7)
+    kept = Calibration(observation, stack)
+    kept.save(tmp_path / "calibration")
+    assert Calibration.load(tmp_path / "calibration") == kept
+    assert sorted(path.name for path in (tmp_path / "calibration").iterdir()) == [
+        OBSERVATION,
+        STACK,
+    ]
+
+
+def test_an_earlier_stack_does_not_outlive_a_calibration_without_one(
+    tmp_path: Path, stack: StackModel
+):
+    Calibration(stack=stack).save(tmp_path)
+    Calibration().save(tmp_path)
+    assert Calibration.load(tmp_path) == Calibration()
+
+
+def test_an_empty_folder_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"got no observation.json in it; run the stage"):
+        Calibration.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [OBSERVATION, STACK])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "expected JSON"),
+        ("[1]", "expected a mapping, got list"),
+        ('{"wieght": 1}', "wieght: unknown parameter"),
+    ],
+)
+def test_a_file_of_something_else_is_named(
+    tmp_path: Path, stack: StackModel, name: str, text: str, told: str
+):
+    Calibration(stack=stack).save(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=told) as raised:
+        Calibration.load(tmp_path)
+    assert str(tmp_path / name) in str(raised.value)
+    assert "\n" not in str(raised.value)
