@@ -1,13 +1,15 @@
-"""Draw hearts from a density over codes, and let the model look at what it drew.
+"""Draw hearts from a density over codes, and let the model look again at what it drew.
 
-Pseudo-Gibbs sampling (Rezende, Mohamed & Wierstra 2014, app. F; Bengio et al. 2013): from a mask
-that was drawn, a pass draws the code anew and decodes it,
+A drawn mask that is no heart is like a segmenter's mask that is none, and the encoder has learnt to
+infer the whole heart behind such a one. A pass takes what was drawn for broken, draws a code from
+the posterior of the heart behind it and decodes that:
 
-    z ~ q(z | x),  x = argmax p(x | z)
+    z ~ q(z | x, broken),  x = argmax p(x | z)
 
-Such a chain ends in hearts that the model knows, wherever it starts, as an encoder brings every
-mask near to what it was fitted to. The most probable mask stands in for a draw of p(x | z), whose
-pixels would be drawn one by one.
+This is the Markov chain of a denoising autoencoder (Bengio, Yao, Alain & Vincent 2013), or, for an
+encoder that never saw broken masks, pseudo-Gibbs sampling (Rezende, Mohamed & Wierstra 2014, app.
+F). It ends in hearts that the model knows, wherever it starts. The most probable mask stands in for
+a draw of p(x | z), whose pixels would be drawn one by one.
 """
 
 import torch
@@ -39,5 +41,6 @@ def draw_codes(
 def look_again(model: ShapeModel, masks: Tensor, condition: Tensor | None = None) -> Tensor:
     """Return label maps (N, H, W) uint8 after a pass of the chain, of a model in eval mode."""
     device = next(model.parameters()).device
-    codes = model.encode(one_hot(masks).to(device), condition=condition, temperature=1.0)
+    is_broken = torch.ones(len(masks), dtype=torch.bool, device=device)
+    codes = model.encode(one_hot(masks).to(device), is_broken, condition, temperature=1.0)
     return model.decode(codes, condition=condition).argmax(dim=1).to(torch.uint8).cpu()

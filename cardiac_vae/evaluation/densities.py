@@ -37,7 +37,7 @@ class DensityScoresConfig(StrictConfig):
     density: DensityConfig = DensityConfig()
     controls: tuple[Kind, ...] = ("gaussian", "kernels", "vampprior")
     num_samples: PositiveInt = 256
-    num_passes: NonNegativeInt = 2
+    num_passes: NonNegativeInt = 3
     max_slices: PositiveInt = 5000
     batch_size: PositiveInt = 64
     seed: int = 0

@@ -37,8 +37,9 @@ def densities(recipes: Sequence[RecipeResults]) -> Section:
         [
             paragraph(
                 "What a model draws is a heart more often if codes come from a density fitted to "
-                "the codes of training hearts, and if the model then looks at what it drew: a pass "
-                "encodes the sample, draws a code of its posterior and decodes that. Gain is how "
+                "the codes of training hearts, and if the model then looks again at what it drew: "
+                "a pass takes the sample for a broken mask, draws a code of the heart behind it "
+                "and decodes that. Gain is how "
                 "much the bound of held-out hearts rises with the density in the place of the "
                 "prior."
             ),
