@@ -77,9 +77,10 @@ ui: $(INSTALLED) ## compare the runs at http://127.0.0.1:5000 (PORT=...)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \
 		--default-artifact-root mlruns --workers 1 --host 127.0.0.1 --port $(PORT)
 
-bench: $(INSTALLED) ## time training and refining on this machine, which should be idle; prints two tables
+bench: $(INSTALLED) ## time training, refining and the variational fits on this machine, which should be idle
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.refinement
+	$(BIN)/python -m benchmarks.variational
 
 clean: ## remove what the stages made; the environment stays
 	rm -rf data/raw data/prepared data/segmented data/refined models densities reports mlruns mlflow.db

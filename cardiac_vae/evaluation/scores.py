@@ -1,8 +1,9 @@
-"""The scores of one mask against the expert's: overlap, distance, volume, anatomy.
+"""The scores of one mask against the expert's: overlap, distance, volume, presence, anatomy.
 
 A structure the expert drew and the prediction lacks is *missed*: Dice 0, distances infinite. One
 the expert did not draw and the prediction holds is *spurious*: the same scores. Neither is dropped
-here or later; ``summaries`` turns the infinite distances into a penalty and counts both.
+here or later; ``summaries`` turns the infinite distances into a penalty and counts both. The same
+words, of a slice, compare the masks in that slice alone.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from cardiac_vae.anatomy.measurements import volume_ml
 from cardiac_vae.data.case import CardiacCase
 from cardiac_vae.labels import HEART, Phase, Structure
 from cardiac_vae.metrics.overlap import dice
+from cardiac_vae.metrics.presence import PresenceErrors, presence_errors
 from cardiac_vae.metrics.surface import average_surface_distance, hausdorff95, volume_diagonal_mm
 
 
@@ -29,6 +31,8 @@ class StructureScores:
         assd_mm: Average symmetric surface distance, with the same conventions.
         volume_ml: Volume in the predicted mask.
         reference_volume_ml: Volume in the expert's mask.
+        num_spurious_slices: Slices where the prediction drew it and the expert did not.
+        num_missed_slices: Slices where the expert drew it and the prediction did not.
     """
 
     dice: float
@@ -36,6 +40,8 @@ class StructureScores:
     assd_mm: float
     volume_ml: float
     reference_volume_ml: float
+    num_spurious_slices: int
+    num_missed_slices: int
 
     @property
     def is_missed(self) -> bool:
@@ -97,13 +103,16 @@ def score_case(case: CardiacCase, predicted: np.ndarray) -> CaseScores:
             f"got {predicted.shape}; bring it back to the scan's grid first"
         )
     verdict = check_volume(predicted, case.spacing_mm)
+    presence = presence_errors(case.mask, predicted)
     num_slices, height, width = predicted.shape
     return CaseScores(
         case_id=case.case_id,
         patient_id=case.patient_id,
         phase=case.phase,
         group=case.group,
-        structures={structure: _score_structure(structure, case, predicted) for structure in HEART},
+        structures={
+            structure: _score_structure(structure, case, predicted, presence) for structure in HEART
+        },
         diagonal_mm=volume_diagonal_mm((num_slices, height, width), case.spacing_mm),
         num_slices=num_slices,
         num_empty_slices=verdict.num_empty_slices,
@@ -114,7 +123,7 @@ def score_case(case: CardiacCase, predicted: np.ndarray) -> CaseScores:
 
 
 def _score_structure(
-    structure: Structure, case: CardiacCase, predicted: np.ndarray
+    structure: Structure, case: CardiacCase, predicted: np.ndarray, presence: PresenceErrors
 ) -> StructureScores:
     pair = case.mask == structure, predicted == structure
     return StructureScores(
@@ -123,4 +132,6 @@ def _score_structure(
         assd_mm=average_surface_distance(*pair, case.spacing_mm),
         volume_ml=volume_ml(predicted, structure, case.spacing_mm),
         reference_volume_ml=volume_ml(case.mask, structure, case.spacing_mm),
+        num_spurious_slices=presence.spurious[structure],
+        num_missed_slices=presence.missed[structure],
     )

@@ -44,7 +44,9 @@ def summarize(
 
     The metrics are ``dice_*``, ``hd95_mm_*`` and ``assd_mm_*`` of ``rv``, ``myo``, ``lv`` and their
     ``mean``, also per phase (``dice_lv_ed``); the shares ``valid_slices``, ``valid_volumes`` and
-    ``valid_slices_not_empty``; ``abs_error_*`` of each measurement of a patient, in its unit.
+    ``valid_slices_not_empty``; ``spurious_slices_*`` and ``missed_slices_*`` per volume, of each
+    structure and in ``total`` (a slice counts once for each structure), and their sums
+    ``presence_errors_*``; ``abs_error_*`` of each measurement of a patient, in its unit.
 
     Raises:
         ValueError: if the variants do not hold the same cases, once each.
@@ -66,7 +68,7 @@ def summarize(
         },
         "differences": {variant: {} for variant in ordered if variant != reference_variant},
     }
-    tables = _case_tables(ordered)
+    tables = _case_tables(ordered) | _presence_tables(ordered)
     groups = dict.fromkeys(tables, patients)
     for name, (table, owners) in _share_tables(ordered).items():
         tables[name], groups[name] = table, owners
@@ -161,6 +163,24 @@ def _mean_of_known(columns: Sequence[np.ndarray]) -> np.ndarray:
     known = ~np.isnan(stacked)
     total = np.where(known, stacked, 0.0).sum(axis=0)
     return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+def _presence_tables(ordered: RowsByVariant) -> dict[str, Table]:
+    """Return per case in how many slices structures are spurious, missed, or either."""
+    tables: dict[str, Table] = {}
+    for name, structures in ({s.name.lower(): (s,) for s in HEART} | {"total": HEART}).items():
+        spurious, missed = (
+            {variant: _sums(rows, structures, count) for variant, rows in ordered.items()}
+            for count in ("num_spurious_slices", "num_missed_slices")
+        )
+        tables[f"spurious_slices_{name}"] = spurious
+        tables[f"missed_slices_{name}"] = missed
+        tables[f"presence_errors_{name}"] = {v: spurious[v] + missed[v] for v in ordered}
+    return tables
+
+
+def _sums(rows: Sequence[CaseScores], structures: Sequence[Structure], measure: str) -> np.ndarray:
+    return np.array([sum(getattr(row.structures[s], measure) for s in structures) for row in rows])
 
 
 def _share_tables(ordered: RowsByVariant) -> dict[str, tuple[Table, list[str]]]:

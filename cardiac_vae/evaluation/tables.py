@@ -12,6 +12,7 @@ RowsByVariant = Mapping[str, Sequence[CaseScores]]
 """The rows of each variant (``segmenter``, ``baseline``, ``refined``), on one kind of scans."""
 
 _MEASURES = ("dice", "hd95_mm", "assd_mm", "volume_ml", "reference_volume_ml")
+_SLICES = ("num_spurious_slices", "num_missed_slices")
 _COUNTS = ("num_slices", "num_empty_slices", "num_valid_slices")
 _FLAGS = ("is_missed", "is_spurious")  # follow from the volumes; written for those who read the CSV
 
@@ -52,7 +53,9 @@ def read_csv(path: Path) -> dict[str, dict[str, list[CaseScores]]]:
 
 def _columns() -> list[str]:
     measures = [
-        f"{structure.name.lower()}_{name}" for structure in HEART for name in (*_MEASURES, *_FLAGS)
+        f"{structure.name.lower()}_{name}"
+        for structure in HEART
+        for name in (*_MEASURES, *_SLICES, *_FLAGS)
     ]
     head = ["scans", "variant", "case_id", "patient_id", "phase", "group"]
     broken = [f"broken_{name}" for name in CRITERIA]
@@ -68,7 +71,7 @@ def _flatten(row: CaseScores) -> dict[str, object]:
     for structure, scores in row.structures.items():
         prefix = structure.name.lower()
         values |= {f"{prefix}_{name}": repr(float(getattr(scores, name))) for name in _MEASURES}
-        values |= {f"{prefix}_{name}": int(getattr(scores, name)) for name in _FLAGS}
+        values |= {f"{prefix}_{name}": int(getattr(scores, name)) for name in (*_SLICES, *_FLAGS)}
     return values | {f"broken_{name}": count for name, count in row.broken.items()}
 
 
@@ -79,10 +82,7 @@ def _unflatten(values: Mapping[str, str]) -> CaseScores:
         phase=Phase(values["phase"]),
         group=values["group"],
         structures={
-            structure: StructureScores(
-                **{name: float(values[f"{structure.name.lower()}_{name}"]) for name in _MEASURES}
-            )
-            for structure in HEART
+            structure: _unflatten_structure(structure.name.lower(), values) for structure in HEART
         },
         diagonal_mm=float(values["diagonal_mm"]),
         num_slices=int(values["num_slices"]),
@@ -90,4 +90,12 @@ def _unflatten(values: Mapping[str, str]) -> CaseScores:
         num_valid_slices=int(values["num_valid_slices"]),
         is_valid_volume=values["is_valid_volume"] == "1",
         broken={name: int(values[f"broken_{name}"]) for name in CRITERIA},
+    )
+
+
+def _unflatten_structure(prefix: str, values: Mapping[str, str]) -> StructureScores:
+    return StructureScores(
+        **{name: float(values[f"{prefix}_{name}"]) for name in _MEASURES},
+        num_spurious_slices=int(values[f"{prefix}_num_spurious_slices"]),
+        num_missed_slices=int(values[f"{prefix}_num_missed_slices"]),
     )

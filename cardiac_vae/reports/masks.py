@@ -16,6 +16,11 @@ from cardiac_vae.reports.inputs import RecipeResults, Study
 from cardiac_vae.reports.style import NAMES
 from cardiac_vae.reports.tables import Column, Group, metric_table, number, plain_table
 
+_PRESENCE = {
+    "presence_errors": "spurious or missed slices",
+    "spurious_slices": "spurious slices",
+    "missed_slices": "missed slices",
+}
 _BY_CHANGE = ("Most improved", "Median change", "Least improved")
 _BY_DICE = ("Best", "Median", "Worst")
 
@@ -37,6 +42,7 @@ def structures(recipes: Sequence[RecipeResults]) -> Section:
                 ]
             )
         )
+    parts += _presence(recipes)
     for recipe in recipes:
         parts.append(
             figure(
@@ -64,6 +70,37 @@ def _phase_columns(structure: str) -> list[Column]:
     ]
     assd = Column(f"assd_mm_{structure}", "ASSD", "mm, both phases", 2, is_lower_better=True)
     return [*columns, assd]
+
+
+def _presence(recipes: Sequence[RecipeResults]) -> list[str]:
+    """Return a table of the slices in which a structure is there in one mask only."""
+    return [
+        heading("Slices in which a structure is drawn"),
+        paragraph(
+            "Of each volume, the slices where the mask has a structure and the expert drew none "
+            "(spurious), and the reverse (missed). In the total a slice counts once for each "
+            "structure."
+        ),
+        metric_table(
+            [
+                Group(
+                    f"{scans.capitalize()} scans, {title}",
+                    variant_rows(recipes, scans),
+                    _presence_columns(metric),
+                )
+                for scans in recipes[0].summary["scans"]
+                for metric, title in _PRESENCE.items()
+            ]
+        ),
+    ]
+
+
+def _presence_columns(metric: str) -> list[Column]:
+    titles = {"total": "Total"} | {s.name.lower(): NAMES[s] for s in HEART}
+    return [
+        Column(f"{metric}_{name}", title, "per volume", 2, is_lower_better=True)
+        for name, title in titles.items()
+    ]
 
 
 def anatomy(recipes: Sequence[RecipeResults]) -> Section:

@@ -18,19 +18,26 @@ def _make_row(
     volumes_ml: tuple[float, float, float] = (120.0, 90.0, 100.0),
     reference_volumes_ml: tuple[float, float, float] = (120.0, 90.0, 100.0),
     slices: tuple[int, int, int] = (10, 1, 9),
+    spurious_slices: tuple[int, int, int] = (0, 0, 0),
+    missed_slices: tuple[int, int, int] = (0, 0, 0),
     broken: Mapping[str, int] | None = None,
     group: str = "NOR",
 ) -> CaseScores:
-    """Return a row; volumes are those of RV, MYO, LV, slices are all, empty, valid."""
+    """Return a row; slices are all, empty, valid; other triples are those of RV, MYO, LV."""
     return CaseScores(
         case_id=f"{patient_id}_{phase}",
         patient_id=patient_id,
         phase=Phase(phase),
         group=group,
         structures={
-            structure: StructureScores(dice, hd95_mm, hd95_mm / 4, volume, reference)
-            for structure, volume, reference in zip(
-                HEART, volumes_ml, reference_volumes_ml, strict=True
+            structure: StructureScores(dice, hd95_mm, hd95_mm / 4, *of_structure)
+            for structure, *of_structure in zip(
+                HEART,
+                volumes_ml,
+                reference_volumes_ml,
+                spurious_slices,
+                missed_slices,
+                strict=True,
             )
         },
         diagonal_mm=400.0,

@@ -92,6 +92,20 @@ def test_slices_are_counted_three_ways(case: CardiacCase) -> None:
     assert scores.broken["detached_rv"] == 0
 
 
+def test_structures_are_spurious_or_missed_slice_by_slice() -> None:
+    expert, predicted = disc_heart(4), disc_heart(4)
+    expert[0] = 0
+    predicted[2][predicted[2] == Structure.RV] = 0
+    predicted[3] = 0
+    scores = score_case(CardiacCase("patient001", Phase.ED, expert, SPACING), predicted)
+    counts = {
+        structure: (found.num_spurious_slices, found.num_missed_slices)
+        for structure, found in scores.structures.items()
+    }
+    assert counts == {Structure.RV: (1, 2), Structure.MYO: (1, 1), Structure.LV: (1, 1)}
+    assert not any(found.is_spurious or found.is_missed for found in scores.structures.values())
+
+
 def test_another_grid_is_refused(case: CardiacCase) -> None:
     with pytest.raises(
         ValueError, match=r"patient001_ed: expected a predicted mask .*\(1, 48, 64\)"

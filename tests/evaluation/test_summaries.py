@@ -68,6 +68,35 @@ def test_validity_three_ways(summary: dict[str, Any]) -> None:
     assert (counts["slices"], counts["valid_slices"], counts["empty_slices"]) == (120, 96, 12)
 
 
+def test_presence_errors_are_per_volume_and_their_interval_over_patients(
+    make_row: MakeRow,
+) -> None:
+    before = [
+        make_row("patient001", "ed", spurious_slices=(1, 0, 2), missed_slices=(0, 1, 0)),
+        make_row("patient001", "es", missed_slices=(2, 0, 0)),
+        make_row("patient002", "ed", spurious_slices=(0, 0, 1)),
+    ]
+    after = [make_row("patient001", "ed"), make_row("patient001", "es"), make_row("patient002")]
+    summary = summarize({"segmenter": before, "refined": after})
+    metrics = summary["variants"]["segmenter"]["metrics"]
+    sums = {
+        "spurious_slices": {"rv": 1, "myo": 0, "lv": 3, "total": 4},
+        "missed_slices": {"rv": 2, "myo": 1, "lv": 0, "total": 3},
+        "presence_errors": {"rv": 3, "myo": 1, "lv": 3, "total": 7},
+    }
+    for metric, by_name in sums.items():
+        for name, expected in by_name.items():
+            assert metrics[f"{metric}_{name}"]["mean"] == pytest.approx(expected / 3)
+    # Of two patients the first has 6 errors in 2 volumes and the second 1 in 1: a quarter of the
+    # draws takes the first twice, another the second twice.
+    total = metrics["presence_errors_total"]
+    assert (total["low"], total["high"], total["n"]) == (1, 3, 3)
+    gain = summary["differences"]["refined"]["presence_errors_total"]
+    assert (gain["low"], gain["high"], gain["n"]) == (-3, -1, 3)
+    assert gain["mean"] == pytest.approx(-7 / 3)
+    assert summary["variants"]["refined"]["metrics"]["missed_slices_rv"]["mean"] == 0
+
+
 def test_a_miss_costs_the_diagonal_and_is_counted(make_row: MakeRow) -> None:
     found = [make_row("patient001"), make_row("patient002")]
     missed = [with_rv(found[0], dice=0, hd95_mm=float("inf"), volume_ml=0), found[1]]

@@ -21,7 +21,10 @@ def test_a_round_trip_is_exact(tmp_path: Path, make_row: MakeRow) -> None:
             ],
             "refined": [make_row(dice=1 / 3), make_row("patient002", "es", group="DCM, old")],
         },
-        "corrupted": {"segmenter": [make_row(volumes_ml=(1e-17, 2.5, 3.0))]},
+        "corrupted": {
+            "segmenter": [make_row(volumes_ml=(1e-17, 2.5, 3.0))],
+            "refined": [make_row(spurious_slices=(1, 0, 2), missed_slices=(0, 3, 4))],
+        },
     }
     write_csv(tmp_path / "deep" / "rows.csv", rows)
     assert read_csv(tmp_path / "deep" / "rows.csv") == rows

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import torch
 from cardiac_vae.data.preparation import PreparationConfig
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.evaluation.reconstruction import held_out_slices
+from cardiac_vae.evaluation.summaries import summarize
+from cardiac_vae.labels import Structure
 from cardiac_vae.models import build_model
 from cardiac_vae.reports.inputs import read_study
+from cardiac_vae.reports.masks import structures
 from cardiac_vae.reports.page import Report, build_report
 from cardiac_vae.reports.rungs import rungs
 from cardiac_vae.reports.shape_pictures import pictures_of
@@ -88,6 +92,31 @@ def test_the_numbers_are_those_of_the_study(page: str) -> None:
     assert "slabs &amp; more" in page
     assert "0123abc" in page
     assert "1 train, 1 validation, 2 test" in page
+
+
+def test_spurious_and_missed_slices_are_told_apart(
+    study: Path, preparation: PreparationConfig
+) -> None:
+    [recipe] = read_study(study, preparation).recipes
+    rows = recipe.rows["clean"]
+    first, *others = rows["segmenter"]
+    rv, lv = first.structures[Structure.RV], first.structures[Structure.LV]
+    changed = {
+        Structure.RV: replace(rv, num_spurious_slices=2),
+        Structure.LV: replace(lv, num_missed_slices=1),
+    }
+    before = [replace(first, structures={**first.structures, **changed}), *others]
+    summary = {**recipe.summary, "scans": {"clean": summarize({**rows, "segmenter": before})}}
+    shown = "".join(structures([replace(recipe, summary=summary)]).parts)
+    for title, expected in (
+        ("spurious or missed slices", ["0.75", "0.50", "0.00", "0.25"]),
+        ("spurious slices", ["0.50", "0.50", "0.00", "0.00"]),
+        ("missed slices", ["0.25", "0.00", "0.00", "0.25"]),
+    ):
+        _, group = shown.split(f"Clean scans, {title}<")
+        segmenter, refined = group.split("</tr>")[1], group.split("</tr>")[3]
+        assert re.findall(r"<span>([^<]*)<", segmenter) == expected
+        assert f">\N{MINUS SIGN}{expected[0]} [" in refined
 
 
 def test_a_model_that_looks_at_conditions_shows_hearts_on_demand(
