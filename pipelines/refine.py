@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cardiac_vae import tracking
 from cardiac_vae.config import read_section
+from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.cohort import refine_cases
 from cardiac_vae.refinement.refine import RefinementConfig, Refiner
 from pipelines.stage import run
@@ -22,7 +23,8 @@ def main() -> None:
     params = read_section(PARAMS, "refine")
     config = RefinementConfig.parse(params, f"{PARAMS}: refine")
     with tracking.stage_run("refine", params, {"model": recipe, "data": data}):
-        refiner = Refiner.load(Path("models") / recipe, config)
+        calibration = Calibration.load(Path("calibration"))
+        refiner = Refiner.load(Path("models") / recipe, config, calibration)
         summary = refine_cases(Path("data/segmented"), refiner, Path("data/refined") / recipe)
         tracking.record_metrics(Path(f"reports/refine/{recipe}.json"), summary)
 

@@ -80,7 +80,7 @@ def refine(  # noqa: PLR0913 - one parameter per option
         typer.Option(
             metavar="SCAN",
             help="The scan of the mask, or a folder of scans named as the masks: each mask must "
-            "lie on its scan's grid.",
+            "lie on its scan's grid. What its tissues look like is weighed in.",
             show_default=False,
         ),
     ] = None,
@@ -90,6 +90,15 @@ def refine(  # noqa: PLR0913 - one parameter per option
             metavar="P",
             help="The segmenter's class probabilities (4-D NIfTI x, y, z, class; background, RV, "
             "MYO, LV), or a folder of them named as the masks.",
+            show_default=False,
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of what is known of the segmenter's errors (the stage calibrate): how "
+            "sure it is too often, and which slices it draws too much or too little in.",
             show_default=False,
         ),
     ] = None,
@@ -117,7 +126,8 @@ def refine(  # noqa: PLR0913 - one parameter per option
         # Torch takes seconds to import: only once there is work to do.
         from cardiac_vae.cli.refine import RefineOptions, refine_masks
 
-        raise typer.Exit(refine_masks(cases, plan, RefineOptions(model, labels, refine_valid)))
+        options = RefineOptions(model, labels, refine_valid, calibration)
+        raise typer.Exit(refine_masks(cases, plan, options))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from cardiac_vae.data.nifti import (
     read_probabilities,
     write_mask,
 )
+from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.refine import Refiner
 
 
@@ -29,26 +30,34 @@ class RefineOptions:
         model: Folder of a trained shape model.
         labels: The text of ``--labels``, if given.
         refine_valid: Refine masks that break nothing, too.
+        calibration: Folder of what is known of the segmenter's errors, if anything is.
     """
 
     model: Path
     labels: str | None = None
     refine_valid: bool = False
+    calibration: Path | None = None
 
 
 def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions) -> int:
     """Refine each case, write masks and report, print the summary, return the exit status."""
     labelling = Labelling.parse(options.labels)
-    refiner = Refiner.load(options.model)
+    known = None if options.calibration is None else Calibration.load(options.calibration)
+    refiner = Refiner.load(options.model, calibration=known)
 
     def refine(case: Case) -> list[VolumeReport]:
         volume, structures = labelling.read(case.source)
-        probabilities = _read_companions(case, volume)
+        images = _read_scan(case, volume)
+        probabilities = _read_probabilities(case, volume)
         results = [
             refiner.refine(
-                frame, volume.spacing_mm, probabilities, refine_valid=options.refine_valid
+                frame,
+                volume.spacing_mm,
+                probabilities,
+                image,
+                refine_valid=options.refine_valid,
             )
-            for frame in structures
+            for frame, image in zip(structures, images, strict=True)
         ]
         target = plan.targets[case.source].mask
         if any(result.is_changed for result in results):
@@ -70,13 +79,22 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
     return BAD_INPUT if failures else FINE
 
 
-def _read_companions(case: Case, volume: NiftiVolume) -> np.ndarray | None:
-    """Check that the scan lies on the mask's grid; return the probabilities, if there are any."""
-    if case.scan is not None:
-        scan = read_image(case.scan)
-        if not volume.is_cine:  # the mask of one instant of a cine lies on the cine's grid
-            scan = replace(scan, frames=scan.frames[:1])
-        _expect_same_grid(case.scan, scan, volume)
+def _read_scan(case: Case, volume: NiftiVolume) -> Sequence[np.ndarray | None]:
+    """Return the scan of each frame of a mask, on the mask's grid; None where there is none."""
+    if case.scan is None:
+        return [None] * len(volume.frames)
+    scan = read_image(case.scan)
+    if not volume.is_cine:  # the mask of one instant of a cine lies on the cine's grid
+        first = replace(scan, frames=scan.frames[:1])
+        _expect_same_grid(case.scan, first, volume)
+        # Which instant of a cine the mask is of is not known: its intensities say nothing here.
+        return [None if scan.is_cine else scan.frames[0]]
+    _expect_same_grid(case.scan, scan, volume)
+    return list(scan.frames)
+
+
+def _read_probabilities(case: Case, volume: NiftiVolume) -> np.ndarray | None:
+    """Return the segmenter's probabilities, on the mask's grid, if there are any."""
     if case.probabilities is None:
         return None
     if volume.is_cine:

@@ -24,6 +24,7 @@ _COLUMNS = (
     "changed_pixels",
     "changes",
     "warnings",
+    "bounds",
     "error",
 )
 
@@ -69,6 +70,7 @@ class VolumeReport:
         plausible_after: The same, after.
         changes: The slices that broke something or were changed.
         warnings: What the person should know of the volume.
+        bounds: The bound in nats, sweep by sweep, where the scan was weighed in.
         error: Why it failed.
     """
 
@@ -81,6 +83,7 @@ class VolumeReport:
     plausible_after: int = 0
     changes: tuple[SliceChange, ...] = ()
     warnings: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
     error: str = ""
 
     @classmethod
@@ -101,6 +104,7 @@ class VolumeReport:
             result.after.num_valid_slices,
             changes,
             result.warnings,
+            result.bounds,
         )
 
     @classmethod
@@ -144,6 +148,7 @@ class VolumeReport:
         row |= {"changed_slices": self.changed_slices, "changed_pixels": self.changed_pixels}
         row["changes"] = "; ".join(change.describe() for change in self.changes)
         row["warnings"] = "; ".join(self.warnings)
+        row["bounds"] = "; ".join(f"{bound:.1f}" for bound in self.bounds)
         return row
 
 

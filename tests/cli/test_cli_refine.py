@@ -11,6 +11,7 @@ import pytest
 from SimpleITK import ReadImage
 
 from cardiac_vae.anatomy.criteria import check_volume
+from cardiac_vae.refinement.calibration import Calibration
 
 SPACING = (8.0, 1.5, 1.5)
 OBLIQUE = np.eye(4)
@@ -162,6 +163,51 @@ def test_a_scan_on_the_same_grid_is_accepted(refine, write_nifti, broken, tmp_pa
     out = tmp_path / "out.nii.gz"
     result = refine(path, out, "--scan", scan)
     assert result.exit_code == 0, result.output
+
+
+def test_the_scan_of_a_mask_is_weighed_in(refine, write_nifti, broken, tmp_path):
+    noise = np.random.default_rng(0).normal(scale=8.0, size=broken.shape)
+    bright = np.array([40.0, 200.0, 90.0, 200.0])[broken] + noise
+    path = write_nifti("mask.nii.gz", broken)
+    told = {}
+    for name, image in {"bright": bright, "noise": noise}.items():
+        scan = write_nifti(f"{name}.nii.gz", image.astype(np.float32))
+        report = tmp_path / f"{name}.json"
+        result = refine(path, tmp_path / f"{name}_out.nii.gz", "--scan", scan, "--report", report)
+        assert result.exit_code == 0, result.output
+        (told[name],) = json.loads(report.read_text())["volumes"]
+    assert not any("image" in warning for warning in told["bright"]["warnings"])
+    assert any("the image is not used" in warning for warning in told["noise"]["warnings"])
+    assert told["bright"]["bounds"] == sorted(told["bright"]["bounds"])
+    assert len(told["bright"]["bounds"]) > 1
+    assert told["noise"]["bounds"] == []
+
+
+def test_a_scan_of_nothing_fails_its_case_alone(refine, write_nifti, broken, tmp_path):
+    path = write_nifti("mask.nii.gz", broken)
+    scan = write_nifti("scan.nii.gz", np.zeros(broken.shape, np.float32))
+    result = refine(path, tmp_path / "out.nii.gz", "--scan", scan)
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "expected an image with contrast" in line
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_a_folder_without_a_calibration_is_named(refine, write_nifti, broken, tmp_path):
+    path = write_nifti("mask.nii.gz", broken)
+    result = refine(path, tmp_path / "out.nii.gz", "--calibration", tmp_path)
+    assert result.exit_code == 2
+    assert "expected the folder of a segmenter's calibration" in result.stderr
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_a_calibration_is_read(refine, write_nifti, broken, tmp_path):
+    path = write_nifti("mask.nii.gz", broken)
+    Calibration().save(tmp_path / "calibration")
+    out = tmp_path / "out.nii.gz"
+    result = refine(path, out, "--calibration", tmp_path / "calibration")
+    assert result.exit_code == 0, result.output
+    assert check_volume(voxels(out), SPACING).is_valid
 
 
 OTHER_GRIDS = {

@@ -7,6 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cardiac_vae.anatomy.criteria import check_volume
+from cardiac_vae.labels import HEART, Structure
+from cardiac_vae.metrics.presence import present_structures
+from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.observation import detached_voxels, one_hot_planes
 from cardiac_vae.refinement.refine import UNTOUCHED, RefinementConfig, Refiner
 
@@ -206,3 +209,93 @@ def test_a_valid_speck_apart_from_the_heart_goes_with_the_rest(refiner, whole_vo
     assert not any(result.before.slices[0].values())
     assert not (result.mask[0, 5:9, 5:9] == 1).any()
     assert_kept_promises(result, mask, spacing_mm)
+
+
+def intensities(mask):
+    """Return a scan (D, H, W) of a mask: dark surroundings, gray muscle, bright blood, noise."""
+    noise = np.random.default_rng(0).normal(scale=8.0, size=mask.shape)
+    return np.array([40.0, 200.0, 90.0, 200.0])[mask] + noise
+
+
+def test_a_scan_is_weighed_in_and_its_bound_rises(refiner, whole_volume, half_broken):
+    image = intensities(whole_volume)
+    result = refiner.refine(half_broken, SPACING_MM, image=image)
+    assert_kept_promises(result, half_broken, SPACING_MM)
+    assert len(result.bounds) > 1
+    assert (np.diff(result.bounds) > -1e-6).all()
+    assert refiner.refine(half_broken, SPACING_MM).bounds == ()
+
+
+def test_a_scan_that_shows_nothing_is_left_out_with_a_warning(refiner, half_broken):
+    image = np.random.default_rng(0).normal(size=half_broken.shape)
+    result = refiner.refine(half_broken, SPACING_MM, image=image)
+    assert "the image is not used" in result.warnings[-1]
+    np.testing.assert_array_equal(result.mask, refiner.refine(half_broken, SPACING_MM).mask)
+
+
+def test_a_scan_of_another_grid_is_refused(refiner, half_broken):
+    with pytest.raises(ValueError, match=r"expected an image .* on the mask's grid"):
+        refiner.refine(half_broken, SPACING_MM, image=np.zeros((1, 2, 3)))
+
+
+class Stack:
+    """Says of every slice that it holds what is drawn, but for some that it names."""
+
+    def __init__(self, present, wrong):
+        self.log_odds = np.where(present ^ wrong, 9.0, -9.0)
+
+    def posterior(self, evidence, phase=None):
+        return self
+
+
+def knowing(refiner, mask, wrong):
+    """Return the refiner with a calibration whose stack denies what is drawn at (slice, column)."""
+    flipped = np.zeros((len(mask), 3), bool)
+    flipped[wrong] = True
+    stack = Stack(present_structures(mask), flipped)
+    known = Calibration(stack=stack)
+    return Refiner(refiner.model, refiner.anchors, refiner.pixel_mm, calibration=known)
+
+
+def test_what_the_stack_denies_goes_from_a_volume_that_breaks_nothing(refiner, whole_volume):
+    rv = HEART.index(Structure.RV)
+    told = knowing(refiner, whole_volume, (1, rv))
+    seen = soft(np.random.default_rng(0), whole_volume)
+    result = told.refine(whole_volume, SPACING_MM, seen)
+    assert result.before.is_valid
+    assert result.after.is_valid
+    assert not (result.mask[1] == Structure.RV).any()
+    assert (result.mask[1] == Structure.LV).any()
+    assert [decision.changed_pixels > 0 for decision in result.slices] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert result.warnings == ("slice 1: RV is drawn and should not be (9.0 nats)",)
+    # Without probabilities there is nothing to judge by.
+    assert not told.refine(whole_volume, SPACING_MM).is_changed
+
+
+def test_a_stack_that_agrees_leaves_every_byte(refiner, whole_volume):
+    told = knowing(refiner, whole_volume, ([], []))
+    seen = soft(np.random.default_rng(0), whole_volume)
+    result = told.refine(whole_volume, SPACING_MM, seen)
+    assert not result.is_changed
+    np.testing.assert_array_equal(result.mask, whole_volume)
+
+
+def test_what_the_stack_misses_is_drawn_where_the_segmenter_saw_it(refiner, whole_volume):
+    rv = HEART.index(Structure.RV)
+    without = whole_volume.copy()
+    without[3][without[3] == Structure.RV] = Structure.BACKGROUND
+    planes = one_hot_planes(without)
+    seen = 0.97 * planes + 0.01
+    hidden = whole_volume[3] == Structure.RV
+    seen[3, :, hidden] = [0.55, 0.43, 0.01, 0.01]
+    told = knowing(refiner, without, (3, rv))
+    result = told.refine(without, SPACING_MM, seen)
+    assert result.after.is_valid
+    assert result.warnings[-1] == "slice 3: RV is missing (9.0 nats)"
+    assert [decision.route for decision in result.slices[:3]] == [UNTOUCHED] * 3
+    assert result.slices[3].route != UNTOUCHED
