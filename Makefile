@@ -65,7 +65,7 @@ ladder: $(INSTALLED) ## compare every recipe, on the phantom or with ACDC=folder
 		$(if $(ACDC),$(foreach param,$(LADDER_PARAMS),-S configs/params.yaml:$(param)))
 
 test: $(INSTALLED) ## run the unit suite, then the slow tests; CARDIAC_VAE_ACDC=folder adds real scans
-	$(BIN)/pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n auto --dist worksteal
 	$(BIN)/pytest -m slow
 
 lint: $(INSTALLED) ## check format, lint and types

@@ -94,7 +94,7 @@ def _noise(
     """Return the noise of the groups that have the density, top first, each (N, ...)."""
     device = next(model.parameters()).device
     batches = torch.split(masks, config.batch_size)
-    told = [None] * len(batches) if condition is None else condition.split(config.batch_size)
+    told = [None] * len(batches) if condition is None else torch.split(condition, config.batch_size)
     found = []
     for batch, c in zip(batches, told, strict=True):
         latents = model.encode(one_hot(batch).to(device), condition=c, temperature=temperature)

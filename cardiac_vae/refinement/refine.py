@@ -176,10 +176,7 @@ class Refiner:
         presence, presence_gain = self._presence(mask, probabilities, spacing_mm)
         if before.is_valid and not presence and not refine_valid:
             return _as_it_is(mask, before)
-        is_wrong = detached_voxels(mask)
-        for decision in presence:
-            if decision.is_removal:
-                is_wrong[decision.index] |= mask[decision.index] == decision.structure
+        is_wrong = _wrong_voxels(mask, presence)
         drawn = np.where(is_wrong, np.uint8(Structure.BACKGROUND), mask)
         is_chosen = np.array([any(broken.values()) for broken in before.slices])
         is_chosen |= np.any(is_wrong, axis=(1, 2))
@@ -187,7 +184,8 @@ class Refiner:
         if self.config.whole_volume or refine_valid:
             is_chosen |= mask.any(axis=(1, 2))
         chosen = np.flatnonzero(is_chosen)
-        window = HeartWindow.around(drawn, spacing_mm, self.anchors.shape[-1], self.pixel_mm)
+        centered_on = drawn if drawn.any() else mask
+        window = HeartWindow.around(centered_on, spacing_mm, self.anchors.shape[-1], self.pixel_mm)
         seen = None
         if probabilities is not None:
             parts = (probabilities[chosen], mask[chosen], is_wrong[chosen])
@@ -197,13 +195,11 @@ class Refiner:
         inferred = Inferred(log_joint)
         if image is not None and len(chosen):
             planes = one_hot_planes(window.cut(drawn))
-            shown = window.cut(image)
-            inferred = infer(log_joint, shown, planes, is_chosen, self.config.inference)
+            inferred = infer(log_joint, window.cut(image), planes, is_chosen, self.config.inference)
         refined, routes = mask.copy(), {}
-        for index, *slices in zip(
-            chosen, window.cut(drawn[chosen]), inferred.log_belief, log_model, strict=True
-        ):
-            candidate = self._best(*slices, window)
+        shown = window.cut(drawn[chosen])
+        for at, index in enumerate(chosen):
+            candidate = self._best(shown[at], inferred.log_belief[at], log_model[at], window)
             refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
         changed = (refined != mask).sum(axis=(1, 2))
         after = list(before.slices)
@@ -282,6 +278,15 @@ def _as_it_is(
 ) -> RefinementResult:
     decisions = tuple(SliceDecision(index, UNTOUCHED, 0) for index in range(len(mask)))
     return RefinementResult(mask.copy(), False, verdict, verdict, decisions, warnings)
+
+
+def _wrong_voxels(mask: np.ndarray, presence: Sequence[PresenceDecision]) -> np.ndarray:
+    """Return what is not believed of a mask (D, H, W): parts apart, and what is to be removed."""
+    is_wrong = detached_voxels(mask)
+    for decision in presence:
+        if decision.is_removal:
+            is_wrong[decision.index] |= mask[decision.index] == decision.structure
+    return is_wrong
 
 
 def _require_one_grid(

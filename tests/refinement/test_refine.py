@@ -299,3 +299,11 @@ def test_what_the_stack_misses_is_drawn_where_the_segmenter_saw_it(refiner, whol
     assert result.warnings[-1] == "slice 3: RV is missing (9.0 nats)"
     assert [decision.route for decision in result.slices[:3]] == [UNTOUCHED] * 3
     assert result.slices[3].route != UNTOUCHED
+
+
+def test_a_stack_that_denies_everything_leaves_valid_slices(refiner, whole_volume):
+    told = knowing(refiner, whole_volume, present_structures(whole_volume))
+    seen = soft(np.random.default_rng(0), whole_volume)
+    result = told.refine(whole_volume, SPACING_MM, seen)
+    assert result.after.is_valid
+    assert not result.mask.any()
