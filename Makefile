@@ -82,5 +82,5 @@ bench: $(INSTALLED) ## time training and refining on this machine, which should 
 	$(BIN)/python -m benchmarks.refinement
 
 clean: ## remove what the stages made; the environment stays
-	rm -rf data/raw data/prepared data/segmented data/refined models densities reports mlruns mlflow.db
+	rm -rf data/raw data/prepared data/segmented data/refined models calibration densities reports mlruns mlflow.db
 	rm -rf .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
