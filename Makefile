@@ -26,16 +26,18 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # What real data changes: where it is, a split whose test patients no choice was made on, and the
 # budgets: at most 20 minutes per model on two cores.
 ACDC ?=
+DENSITIES = density.density.num_components=20 density.density.num_draws=2 \
+	density.num_samples=256 density.max_slices=5000
 ACDC_DATA = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) prepare.seed=5
 ACDC_PARAMS = $(ACDC_DATA) train.fit.steps=4400 train.fit.validate_every=1100 \
 	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
-	evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60
+	evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60 $(DENSITIES)
 # Twenty models: less for each (STEPS=...).
 STEPS ?= 800
 LADDER_PARAMS = $(ACDC_DATA) train.fit.steps=$(STEPS) train.fit.validate_every=$(shell expr $(STEPS) / 2) \
 	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
 	evaluate.reconstruction.num_samples=512 evaluate.likelihood.num_draws=100 \
-	evaluate.likelihood.num_slices=30
+	evaluate.likelihood.num_slices=30 $(DENSITIES)
 
 # Every recipe there is, as an override of configs/recipes.yaml.
 EVERY_RECIPE = $(foreach file,$(wildcard configs/models/*.yaml),-S \
