@@ -49,7 +49,7 @@ _GUIDE = {
     "Valid": "Breaking none of 16 anatomical criteria (holes, loose parts, wrong neighbors, "
     "odd outlines). A volume is valid if all its slices are.",
     "Missed, spurious": "Structures the expert drew and the mask lacks, and the reverse; counted "
-    "over all cases.",
+    "over all cases. Of slices: the same, slice by slice.",
     "[a, b]": "95 % interval, by drawing patients (not slices) anew 2000 times.",
     "\N{BLACK UP-POINTING TRIANGLE} \N{BLACK DOWN-POINTING TRIANGLE}": "Better or worse than the "
     "segmenter on the same cases, with an interval that excludes zero. Without a triangle, the "

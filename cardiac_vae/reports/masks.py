@@ -42,7 +42,6 @@ def structures(recipes: Sequence[RecipeResults]) -> Section:
                 ]
             )
         )
-    parts += _presence(recipes)
     for recipe in recipes:
         parts.append(
             figure(
@@ -52,7 +51,7 @@ def structures(recipes: Sequence[RecipeResults]) -> Section:
                 "line of no change. Above the line the refined mask is closer to the expert.",
             )
         )
-    return Section("structures", "Structure by structure", parts)
+    return Section("structures", "Structure by structure", [*parts, *_presence(recipes)])
 
 
 def _phase_columns(structure: str) -> list[Column]:
