@@ -2,7 +2,7 @@
 
 make repro && python docs/figures/theory.py
 
-It reads models/vae, models/nvae and data/prepared of the working folder (the phantom's: masks of
+It reads models/vae, models/nvae, densities/vae and data/prepared of the working folder (the phantom's: masks of
 real patients have no place in these figures) and writes PNG beside this file.
 """
 
@@ -16,15 +16,19 @@ from matplotlib.figure import Figure
 from cardiac_vae.checkpoint import load_model
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.transforms import one_hot
-from cardiac_vae.evaluation.decoding import sample_slices
+from cardiac_vae.densities.code_density import CodeDensity
+from cardiac_vae.densities.file import load_density
+from cardiac_vae.evaluation.decoding import sample_from_density, sample_slices, seen_again
 from cardiac_vae.evaluation.reconstruction import held_out_slices, is_valid_heart
 from cardiac_vae.latent_space import encode_cohort
 from cardiac_vae.layers.regularizers import Capacity
+from cardiac_vae.reports.hearts import HeartLine, lines_of_hearts
 from cardiac_vae.reports.style import BETTER, INK, MUTED, WORSE, colored, hide_axes, styled
 from cardiac_vae.shape_model import ShapeModel
 
 HERE = Path(__file__).parent
 MODELS = Path("models")
+DENSITIES = Path("densities")
 PREPARED = Path("data/prepared")
 NUM_DRAWS = 4000
 NUM_HEARTS = 5
@@ -156,6 +160,20 @@ def validity_by_temperature(models: dict[str, ShapeModel]) -> Figure:
     return figure
 
 
+def density_samples(vae: ShapeModel, density: CodeDensity) -> bytes:
+    """What the VAE draws from N(0, I), from a density over its codes, and on a second look."""
+    number = 12
+    torch.manual_seed(0)
+    drawn = {"N(0, I)": sample_slices(vae, number, 1.0)}
+    drawn["a mixture"] = sample_from_density(vae, density, number)
+    drawn["a second look"] = seen_again(vae, drawn["a mixture"])
+    lines = [
+        HeartLine(name, masks, [is_valid_heart(mask, (1.5, 1.5)) for mask in masks])
+        for name, masks in drawn.items()
+    ]
+    return lines_of_hearts(lines, [""] * number)
+
+
 def _only_label(axes: Axes) -> None:
     """Take ticks and frame off and keep the label of the line."""
     label = axes.get_ylabel()
@@ -176,6 +194,7 @@ def main() -> None:
         "capacity": capacity(),
         "kl_per_group": kl_per_group(models["nvae"], masks),
         "temperature": validity_by_temperature(models),
+        "densities": density_samples(models["vae"], load_density(DENSITIES / "vae")),
     }
     for name, png in drawn.items():
         (HERE / f"theory_{name}.png").write_bytes(png)
