@@ -2,8 +2,8 @@
 
 make repro && python docs/figures/theory.py
 
-It reads models/vae, models/nvae, densities/vae and data/prepared of the working folder (the phantom's: masks of
-real patients have no place in these figures) and writes PNG beside this file.
+It reads models/vae, models/nvae, densities/vae and data/prepared of the working folder (the
+phantom's: masks of real patients have no place in these figures) and writes PNG beside this file.
 """
 
 from pathlib import Path
