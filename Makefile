@@ -26,7 +26,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # What real data changes: where it is, a split whose test patients no choice was made on, and the
 # budgets: at most 20 minutes per model on two cores.
 ACDC ?=
-ACDC_DATA = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) prepare.seed=5
+ACDC_DATA = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) prepare.seed=5 \
+	calibrate.observation.most_voxels=200000
 ACDC_PARAMS = $(ACDC_DATA) train.fit.steps=4400 train.fit.validate_every=1100 \
 	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
 	evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60
