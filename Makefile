@@ -28,7 +28,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 ACDC ?=
 DENSITIES = density.density.num_components=20 density.density.num_draws=2 \
 	density.num_samples=256 density.max_slices=5000
-ACDC_DATA = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) prepare.seed=5
+ACDC_DATA = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) prepare.seed=5 \
+	calibrate.observation.most_voxels=200000
 ACDC_PARAMS = $(ACDC_DATA) train.fit.steps=4400 train.fit.validate_every=1100 \
 	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
 	evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60 $(DENSITIES)

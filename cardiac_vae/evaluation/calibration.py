@@ -131,7 +131,7 @@ def leave_out(
     rest = [case for case in cases if case.patient_id not in fold]
     scaling = _fit_scaling(rest, config.observation)
     stacks = [case.stack for case in rest]
-    models = {
+    models: dict[str, StackModel] = {
         prior: fit_stack(presence, stacks, config.stack.model_copy(update={"prior": prior}))
         for prior in PRIORS
     }
