@@ -94,8 +94,8 @@ def refinement(recipes: Sequence[RecipeResults]) -> Section:
         "What refinement did",
         [
             paragraph(
-                "Over all refined cases, those of the validation patients included. A mask that "
-                "breaks no criterion comes back untouched."
+                "Over all refined cases, those of the validation patients included. A mask in "
+                "which nothing is wrong comes back untouched."
             ),
             plain_table(head, lines, num_labels=2),
         ],
