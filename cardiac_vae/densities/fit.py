@@ -59,13 +59,14 @@ def fit_code_density(
     generator = torch.Generator().manual_seed(config.seed)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        means = _noise(model, masks, 0.0, config, condition)
+        sizes = config.num_groups, config.batch_size
+        means = encoded_noise(model, masks, 0.0, *sizes, condition)
         directions = _directions(rows(means), config.num_dimensions)
         chosen, num_draws = _drawn_from(len(masks), directions.shape[1], config, generator)
         told = None if condition is None else condition[chosen]
         draws = torch.stack(
             [
-                rows(_noise(model, masks[chosen], 1.0, config, told)) @ directions
+                rows(encoded_noise(model, masks[chosen], 1.0, *sizes, told)) @ directions
                 for _ in range(num_draws)
             ]
         )
@@ -84,21 +85,26 @@ def _drawn_from(
 
 
 @torch.no_grad()
-def _noise(
+def encoded_noise(
     model: ShapeModel,
     masks: Tensor,
     temperature: float,
-    config: DensityConfig,
-    condition: Tensor | None,
+    num_groups: int | None = None,
+    batch_size: int = 64,
+    condition: Tensor | None = None,
 ) -> list[Tensor]:
-    """Return the noise of the groups that have the density, top first, each (N, ...)."""
+    """Return the noise (N, ...) behind the codes of label maps (N, H, W), top group first.
+
+    Codes are means at temperature 0 and draws of the posteriors at 1; of ``num_groups`` from the
+    top, or all. ``condition`` is (N, K).
+    """
     device = next(model.parameters()).device
-    batches = torch.split(masks, config.batch_size)
-    told = [None] * len(batches) if condition is None else torch.split(condition, config.batch_size)
+    batches = torch.split(masks, batch_size)
+    told = [None] * len(batches) if condition is None else torch.split(condition, batch_size)
     found = []
     for batch, c in zip(batches, told, strict=True):
         latents = model.encode(one_hot(batch).to(device), condition=c, temperature=temperature)
-        found.append([e.cpu() for e in model.noise_of(latents[: config.num_groups], c)])
+        found.append([e.cpu() for e in model.noise_of(latents[:num_groups], c)])
     return [torch.cat(group) for group in zip(*found, strict=True)]
 
 

@@ -12,9 +12,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from cardiac_vae.anchors import plausible
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.prepared import read_prepared
-from cardiac_vae.data.transforms import one_hot
 from cardiac_vae.densities.code_density import CodeDensity
-from cardiac_vae.densities.fit import DensityConfig, Kind, fit_code_density
+from cardiac_vae.densities.fit import DensityConfig, Kind, encoded_noise, fit_code_density
 from cardiac_vae.evaluation.decoding import sample_from_density, sample_slices, seen_again
 from cardiac_vae.evaluation.generation import GenerationConfig, score_likeness
 from cardiac_vae.evaluation.intervals import interval
@@ -129,20 +128,12 @@ def _valid(samples: np.ndarray, train: HeldOutSlices) -> dict[str, Any]:
     return asdict(share_interval(hearts, len(samples)))
 
 
-@torch.no_grad()
 def _gain(
     model: ShapeModel, density: CodeDensity, held_out: HeldOutSlices, config: DensityScoresConfig
 ) -> dict[str, Any] | None:
     slices = held_out.without_empty()
-    told = slices.condition_for(model)
-    device = next(model.parameters()).device
-    ratios = []
+    masks, told = torch.from_numpy(slices.masks), slices.condition_for(model)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        for rows in torch.split(torch.arange(len(slices.masks)), config.batch_size):
-            c = None if told is None else told[rows]
-            masks = one_hot(torch.from_numpy(slices.masks[rows.numpy()])).to(device)
-            codes = model.encode(masks, condition=c, temperature=1.0)
-            noise = model.noise_of(codes[: density.num_groups], c)
-            ratios.append(density.log_ratio([e.cpu() for e in noise]))
-    return interval(torch.cat(ratios).numpy(), slices.patient_ids, config.seed)
+        noise = encoded_noise(model, masks, 1.0, density.num_groups, config.batch_size, told)
+    return interval(density.log_ratio(noise).numpy(), slices.patient_ids, config.seed)
