@@ -56,8 +56,8 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
                 probabilities,
                 image,
                 refine_valid=options.refine_valid,
-            )
-            for frame, image in zip(structures, images, strict=True)
+            ).unless_refused(f"{case.source}, frame {index}")
+            for index, (frame, image) in enumerate(zip(structures, images, strict=True))
         ]
         target = plan.targets[case.source].mask
         if any(result.is_changed for result in results):

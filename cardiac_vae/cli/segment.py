@@ -54,6 +54,7 @@ def segment_scans(cases: Sequence[Case], plan: OutputPlan, options: SegmentOptio
                 report = VolumeReport.segmented(case.source, target.mask, frame, verdict)
             else:
                 result = refiner.refine(mask, scan.spacing_mm, probabilities)
+                result = result.unless_refused(f"{case.source}, frame {frame}")
                 mask = result.mask
                 report = VolumeReport.refined(case.source, target.mask, frame, result)
             masks.append(labelling.write_back(mask))

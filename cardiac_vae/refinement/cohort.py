@@ -24,9 +24,9 @@ def refine_cases(segmented: Path, refiner: Refiner, output: Path) -> dict[str, A
     """Refine every segmented mask with its probabilities; one that stays is copied as it is.
 
     Returns:
-        Per kind of scans ``num_cases``, ``num_changed``, ``seconds_per_scan`` of the refinement
-        alone, ``routes`` (number of slices by what was done to them) and ``cases``, a list with
-        the decisions slice by slice.
+        Per kind of scans ``num_cases``, ``num_changed``, ``num_refused`` (left as they are),
+        ``seconds_per_scan`` of the refinement alone, ``routes`` (number of slices by what was done
+        to them) and ``cases``, a list with the decisions slice by slice.
     """
     return {scans: _refine_scans(segmented, scans, refiner, output) for scans in SCANS}
 
@@ -51,6 +51,7 @@ def _refine_scans(segmented: Path, scans: str, refiner: Refiner, output: Path) -
     return {
         "num_cases": len(decisions),
         "num_changed": sum(case["is_changed"] for case in decisions),
+        "num_refused": sum(case["is_refused"] for case in decisions),
         "seconds_per_scan": round(float(np.mean(seconds)), 4),
         "routes": dict(routes),
         "cases": decisions,
@@ -60,6 +61,7 @@ def _refine_scans(segmented: Path, scans: str, refiner: Refiner, output: Path) -
 def _as_values(result: RefinementResult) -> dict[str, Any]:
     return {
         "is_changed": result.is_changed,
+        "is_refused": result.is_refused,
         "before": _verdict(result.before),
         "after": _verdict(result.after),
         "slices": [

@@ -22,7 +22,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from scipy import ndimage
 
 from cardiac_vae.config import StrictConfig
-from cardiac_vae.labels import HEART, NUM_CLASSES
+from cardiac_vae.labels import NUM_CLASSES
 
 BLUR_MM = 1.5  # how far a drawn border may lie from the true one, if nothing else is known
 _LEAST = 0.02  # no class is ever ruled out
@@ -143,24 +143,6 @@ def one_hot_planes(mask: np.ndarray) -> np.ndarray:
     """Return (D, C, H, W) float32 of a decided mask (D, H, W)."""
     classes = np.arange(NUM_CLASSES, dtype=mask.dtype)[:, None, None]
     return (mask[:, None] == classes).astype(np.float32)
-
-
-def detached_voxels(mask: np.ndarray) -> np.ndarray:
-    """Return where a mask (D, H, W) draws a structure apart from its largest 3-D part, as bool.
-
-    Voxels touch by face, edge or corner. A heart has one of each; what lies apart is a mistake.
-    """
-    detached = np.zeros(mask.shape, bool)
-    boxes = ndimage.find_objects(mask.astype(np.uint8), max_label=max(HEART))
-    for structure in HEART:
-        box = boxes[structure - 1]
-        if box is None:
-            continue
-        parts, num_parts = ndimage.label(mask[box] == structure, np.ones((3, 3, 3)))
-        if num_parts > 1:
-            largest = 1 + np.bincount(parts.ravel())[1:].argmax()
-            detached[box] |= (parts > 0) & (parts != largest)
-    return detached
 
 
 def doubted(probabilities: np.ndarray, mask: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ candidate is taken. A volume in which nothing is wrong comes back as it was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +29,7 @@ from cardiac_vae.data.case import Spacing
 from cardiac_vae.labels import NUM_CLASSES, Structure
 from cardiac_vae.metrics.presence import present_structures
 from cardiac_vae.refinement.calibration import Calibration
+from cardiac_vae.refinement.doubt import Doubt
 from cardiac_vae.refinement.guarantee import (
     EMPTIED,
     Candidate,
@@ -37,7 +38,8 @@ from cardiac_vae.refinement.guarantee import (
     whole_hearts,
 )
 from cardiac_vae.refinement.inference import InferenceConfig, Inferred, infer, normalized
-from cardiac_vae.refinement.observation import detached_voxels, doubted, one_hot_planes
+from cardiac_vae.refinement.observation import doubted, one_hot_planes
+from cardiac_vae.refinement.stack.consistency import inconsistencies
 from cardiac_vae.refinement.stack.decisions import (
     DecisionConfig,
     PresenceDecision,
@@ -51,6 +53,7 @@ from cardiac_vae.shape_model import ShapeModel
 UNTOUCHED = "untouched"
 TRAINING_SHAPE = "training shape"
 LAST_RESORTS = (TRAINING_SHAPE, EMPTIED)
+_MOST_LOOKS = 5  # at a volume, until it hangs together
 
 
 class RefinementConfig(StrictConfig):
@@ -98,10 +101,12 @@ class RefinementResult:
         mask: (D, H, W) uint8, values of ``Structure``; a copy of the input if nothing changed.
         is_changed: Whether any voxel is another now.
         before: The criteria on the input.
-        after: The criteria on the result; always valid.
+        after: The criteria on the result; always valid, unless it was refused.
         slices: The decision for each slice.
         warnings: What the user should know, one line each.
         bounds: The bound of the scan in nats, sweep by sweep, where its intensities were used.
+        is_refused: Whether no consistent volume was found; the mask is that of the input then, and
+            the last warning says why.
     """
 
     mask: np.ndarray
@@ -111,6 +116,20 @@ class RefinementResult:
     slices: tuple[SliceDecision, ...]
     warnings: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
+    is_refused: bool = False
+
+    def unless_refused(self, where: str) -> Self:
+        """Return the result; ``where`` names the volume in the error.
+
+        Raises:
+            ValueError: if it was refused, with the reason.
+        """
+        if self.is_refused:
+            raise ValueError(
+                f"{where}: expected slices that one heart explains, got none that do "
+                f"({self.warnings[-1]}); look at the mask, and whether its slices are in order"
+            )
+        return self
 
 
 class Refiner:
@@ -173,50 +192,69 @@ class Refiner:
         before = check_volume(mask, spacing_mm)
         if not mask.any():
             return _as_it_is(mask, before, ("the mask is all background: nothing to refine",))
-        presence, presence_gain = self._presence(mask, probabilities, spacing_mm)
-        if before.is_valid and not presence and not refine_valid:
+        decisions, gain = self._presence(mask, probabilities, spacing_mm)
+        doubt = Doubt.of(mask, spacing_mm, before, decisions, gain)
+        is_fine = not doubt.is_chosen.any() and not inconsistencies(mask, spacing_mm)
+        if is_fine and not refine_valid:
             return _as_it_is(mask, before)
-        is_wrong = _wrong_voxels(mask, presence)
-        drawn = np.where(is_wrong, np.uint8(Structure.BACKGROUND), mask)
-        is_chosen = np.array([any(broken.values()) for broken in before.slices])
-        is_chosen |= np.any(is_wrong, axis=(1, 2))
-        is_chosen[[decision.index for decision in presence]] = True
         if self.config.whole_volume or refine_valid:
-            is_chosen |= mask.any(axis=(1, 2))
-        chosen = np.flatnonzero(is_chosen)
+            doubt = replace(doubt, is_chosen=doubt.is_chosen | mask.any(axis=(1, 2)))
+        drawn = np.where(doubt.is_wrong, np.uint8(Structure.BACKGROUND), mask)
         centered_on = drawn if drawn.any() else mask
         window = HeartWindow.around(centered_on, spacing_mm, self.anchors.shape[-1], self.pixel_mm)
-        seen = None
-        if probabilities is not None:
-            parts = (probabilities[chosen], mask[chosen], is_wrong[chosen])
-            seen = doubted(*(window.cut(part) for part in parts))
-        log_model, log_joint = self._log_joint(window.cut(drawn[chosen]), seen, window)
-        log_joint += presence_gain[chosen, :, None, None]
-        inferred = Inferred(log_joint)
-        if image is not None and len(chosen):
-            planes = one_hot_planes(window.cut(drawn))
-            inferred = infer(log_joint, window.cut(image), planes, is_chosen, self.config.inference)
-        refined, routes = mask.copy(), {}
-        shown = window.cut(drawn[chosen])
-        for at, index in enumerate(chosen):
-            candidate = self._best(shown[at], inferred.log_belief[at], log_model[at], window)
-            refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
-        changed = (refined != mask).sum(axis=(1, 2))
+        for _ in range(_MOST_LOOKS):
+            redrawn = self._redraw(mask, doubt, window, probabilities, image)
+            faults = inconsistencies(redrawn.mask, spacing_mm)
+            if not faults:
+                break
+            doubt = doubt.about(redrawn.mask, spacing_mm)
+        else:
+            return _as_it_is(mask, before, ("; ".join(faults),), is_refused=True)
+        changed = (redrawn.mask != mask).sum(axis=(1, 2))
         after = list(before.slices)
         for index in np.flatnonzero(changed):
             after[index] = dict.fromkeys(CRITERIA, 0.0)  # as was found when it was chosen
         return RefinementResult(
-            mask=refined,
+            mask=redrawn.mask,
             is_changed=bool(changed.any()),
             before=before,
-            after=volume_verdict(refined, after),
+            after=volume_verdict(redrawn.mask, after),
             slices=tuple(
-                SliceDecision(index, routes.get(index, UNTOUCHED), int(count))
+                SliceDecision(index, redrawn.routes.get(index, UNTOUCHED), int(count))
                 for index, count in enumerate(changed)
             ),
-            warnings=tuple(_warnings(routes, presence, inferred)),
-            bounds=inferred.bounds,
+            warnings=tuple(_warnings(redrawn.routes, decisions, redrawn.inferred)),
+            bounds=redrawn.inferred.bounds,
         )
+
+    def _redraw(
+        self,
+        mask: np.ndarray,
+        doubt: Doubt,
+        window: HeartWindow,
+        probabilities: np.ndarray | None,
+        image: np.ndarray | None,
+    ) -> "_Redrawn":
+        """Draw the chosen slices of a mask (D, H, W) anew."""
+        chosen = np.flatnonzero(doubt.is_chosen)
+        is_wrong = window.cut(doubt.is_wrong)
+        believed = np.where(is_wrong, np.uint8(Structure.BACKGROUND), window.cut(mask))
+        shown, seen = believed[chosen], None
+        if probabilities is not None:
+            parts = (window.cut(probabilities[chosen]), window.cut(mask[chosen]))
+            seen = doubted(*parts, is_wrong[chosen])
+        log_model, log_joint = self._log_joint(shown, seen, window)
+        log_joint += doubt.gain[chosen, :, None, None]
+        inferred = Inferred(log_joint)
+        if image is not None and len(chosen):
+            scan, planes = window.cut(image), one_hot_planes(believed)
+            inferred = infer(log_joint, scan, planes, doubt.is_chosen, self.config.inference)
+        refined, routes = mask.copy(), {}
+        for at, index in enumerate(chosen):
+            scores = inferred.log_belief[at], log_model[at]
+            candidate = self._best(shown[at], *scores, window, doubt.expected[index])
+            refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
+        return _Redrawn(refined, routes, inferred)
 
     def _presence(
         self, mask: np.ndarray, probabilities: np.ndarray | None, spacing_mm: Spacing
@@ -257,36 +295,58 @@ class Refiner:
         return np.concatenate(explained)
 
     def _best(
-        self, drawn: np.ndarray, log_score: np.ndarray, log_model: np.ndarray, window: HeartWindow
+        self,
+        drawn: np.ndarray,
+        log_score: np.ndarray,
+        log_model: np.ndarray,
+        window: HeartWindow,
+        expected: np.ndarray,
     ) -> Candidate:
         """Return the most probable valid mask of a slice, (h, w) on the window.
 
-        There always is one: an empty slice breaks nothing, and stands among the last candidates.
+        One that holds the ``expected`` structures (3,) if there is any, else any valid one; and
+        there always is one, for an empty slice breaks nothing.
         """
+
+        def is_whole(mask: np.ndarray) -> bool:
+            holds = present_structures(mask[None])[0]
+            return bool(holds[expected].all()) and window.is_valid(mask)
+
+        tried = []
         for lot in whole_hearts(drawn, log_score, log_model):
-            best = most_probable_valid(lot, log_score, window.is_valid)
+            best = most_probable_valid(lot, log_score, is_whole)
             if best is not None:
                 return best
+            tried.append(lot)
         shapes = nearest(self.anchors, _prepared_score(log_score, window), self.config.num_anchors)
-        emptied, *parts = partial_hearts(drawn, log_score)
         last = [Candidate(TRAINING_SHAPE, shape) for shape in window.masks_to_native(shapes)]
-        return most_probable_valid([*last, *parts, emptied], log_score, window.is_valid) or emptied
+        emptied, *parts = partial_hearts(drawn, log_score)
+        best = most_probable_valid([*last, *parts], log_score, is_whole)
+        for lot in (*tried, [*last, *parts, emptied]):
+            best = best or most_probable_valid(lot, log_score, window.is_valid)
+        return best or emptied
+
+
+@dataclass(frozen=True)
+class _Redrawn:
+    """A volume (D, H, W), the route of each slice drawn anew, and what its scan said."""
+
+    mask: np.ndarray
+    routes: Mapping[int, str]
+    inferred: Inferred
 
 
 def _as_it_is(
-    mask: np.ndarray, verdict: VolumeVerdict, warnings: tuple[str, ...] = ()
+    mask: np.ndarray,
+    verdict: VolumeVerdict,
+    warnings: tuple[str, ...] = (),
+    *,
+    is_refused: bool = False,
 ) -> RefinementResult:
     decisions = tuple(SliceDecision(index, UNTOUCHED, 0) for index in range(len(mask)))
-    return RefinementResult(mask.copy(), False, verdict, verdict, decisions, warnings)
-
-
-def _wrong_voxels(mask: np.ndarray, presence: Sequence[PresenceDecision]) -> np.ndarray:
-    """Return what is not believed of a mask (D, H, W): parts apart, and what is to be removed."""
-    is_wrong = detached_voxels(mask)
-    for decision in presence:
-        if decision.is_removal:
-            is_wrong[decision.index] |= mask[decision.index] == decision.structure
-    return is_wrong
+    return RefinementResult(
+        mask.copy(), False, verdict, verdict, decisions, warnings, is_refused=is_refused
+    )
 
 
 def _require_one_grid(

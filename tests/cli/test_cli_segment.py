@@ -44,8 +44,17 @@ def test_the_segmenters_own_mask_is_on_the_scans_grid(run, scan, tiny_segmenter,
     )
 
 
+@pytest.fixture
+def holed(heart, monkeypatch) -> np.ndarray:
+    """Return what the segmenter sees from now on, a heart with a hole in the LV."""
+    seen = 0.9 * np.moveaxis(np.eye(4, dtype=np.float32)[heart], 3, 1) + 0.025
+    seen[1, :, 32, 38] = [0.97, 0.01, 0.01, 0.01]
+    monkeypatch.setattr(Segmenter, "predict", lambda *_: seen)
+    return seen
+
+
 def test_refined_masks_are_plausible_in_the_labels_asked_for(
-    run, scan, tiny_segmenter, tiny_model, tmp_path
+    run, scan, holed, tiny_segmenter, tiny_model, tmp_path
 ):
     out = tmp_path / "out"
     result = run(
@@ -55,8 +64,18 @@ def test_refined_masks_are_plausible_in_the_labels_asked_for(
     assert result.exit_code == 0, result.output
     volume = read_mask(out / "a.nii.gz")
     mask = np.array([0, 3, 2, 1], np.uint8)[volume.volume]
+    assert not check_volume(holed.argmax(axis=1), volume.spacing_mm).is_valid
     assert check_volume(mask, volume.spacing_mm).is_valid
     assert (out / "report.csv").is_file()
+
+
+def test_noise_that_no_heart_explains_is_refused(run, scan, tiny_segmenter, tiny_model, tmp_path):
+    out = tmp_path / "out.nii.gz"
+    result = run("segment", scan, "--segmenter", tiny_segmenter, "--model", tiny_model, "-o", out)
+    assert result.exit_code == 2
+    (line,) = [line for line in result.stderr.splitlines() if "error" in line]
+    assert "a.nii.gz, frame 0: expected slices that one heart explains" in line
+    assert not out.exists()
 
 
 def test_each_frame_of_a_cine_is_segmented(run, scan, write_nifti, tiny_segmenter, tmp_path):

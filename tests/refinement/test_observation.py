@@ -5,7 +5,6 @@ from scipy.special import softmax
 from cardiac_vae.refinement.observation import (
     ObservationModel,
     Scaling,
-    detached_voxels,
     doubted,
     one_hot_planes,
     soft_mask,
@@ -62,16 +61,6 @@ def test_the_blur_is_in_mm():
     assert width[0] == pytest.approx(2 * width[1], abs=2)
     across = soft_mask(step.transpose(0, 2, 1), (1.0, 0.5))[0, 3, 5]
     np.testing.assert_allclose(across, fine)
-
-
-def test_what_lies_apart_from_the_largest_part_is_detached():
-    mask = np.zeros((3, 8, 8), np.uint8)
-    mask[0, 1:4, 1:4] = 1
-    mask[1, 4, 4] = 1  # touches the part below by a corner
-    mask[2, 7, 7] = 1
-    mask[2, 0, 0] = 3  # the only one of its kind
-    detached = detached_voxels(mask)
-    assert np.argwhere(detached).tolist() == [[2, 7, 7]]
 
 
 def test_doubt_takes_all_but_a_thousandth_of_the_drawn_class():

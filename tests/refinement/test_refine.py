@@ -10,8 +10,9 @@ from cardiac_vae.anatomy.criteria import check_volume
 from cardiac_vae.labels import HEART, Structure
 from cardiac_vae.metrics.presence import present_structures
 from cardiac_vae.refinement.calibration import Calibration
-from cardiac_vae.refinement.observation import detached_voxels, one_hot_planes
+from cardiac_vae.refinement.observation import one_hot_planes
 from cardiac_vae.refinement.refine import UNTOUCHED, RefinementConfig, Refiner
+from cardiac_vae.refinement.stack.consistency import inconsistencies
 
 SPACING_MM = (8.0, 1.5, 1.5)
 
@@ -41,16 +42,21 @@ def assert_kept_promises(result, mask, spacing_mm):
     assert result.mask.dtype == np.uint8
     assert result.mask.shape == mask.shape
     assert result.after == check_volume(result.mask, spacing_mm)
-    assert result.after.is_valid
-    assert result.after.num_valid_slices >= result.before.num_valid_slices
     changed = (result.mask != mask).sum(axis=(1, 2))
     assert [decision.changed_pixels for decision in result.slices] == changed.tolist()
     assert [decision.index for decision in result.slices] == list(range(len(mask)))
     assert result.is_changed == bool(changed.any())
-    detached = detached_voxels(mask).any(axis=(1, 2))
+    if result.is_refused:
+        np.testing.assert_array_equal(result.mask, mask)
+        assert inconsistencies(mask, spacing_mm) or not result.before.is_valid
+        with pytest.raises(ValueError, match="volume 0: expected slices that one heart") as e:
+            result.unless_refused("volume 0")
+        assert result.warnings[-1] in str(e.value)
+        return
+    assert result.after.is_valid
+    assert inconsistencies(result.mask, spacing_mm) == []
     for decision, found in zip(result.slices, result.before.slices, strict=True):
-        is_wrong = any(found.values()) or (detached[decision.index] and not result.before.is_valid)
-        assert (decision.route == UNTOUCHED) == (not is_wrong)
+        assert decision.route != UNTOUCHED or not any(found.values())
 
 
 @pytest.mark.parametrize(
@@ -66,7 +72,7 @@ def test_the_result_is_valid_whatever_came_in(refiner, broken_volume, pixel_mm, 
         result = refiner.refine(mask, spacing_mm, seen)
         np.testing.assert_array_equal(mask, before)
         assert_kept_promises(result, mask, spacing_mm)
-        assert result.is_changed
+        assert result.is_changed or result.is_refused
         again = refiner.refine(result.mask, spacing_mm, seen)
         assert not again.is_changed
         np.testing.assert_array_equal(again.mask, result.mask)
@@ -209,6 +215,33 @@ def test_a_valid_speck_apart_from_the_heart_goes_with_the_rest(refiner, whole_vo
     assert not any(result.before.slices[0].values())
     assert not (result.mask[0, 5:9, 5:9] == 1).any()
     assert_kept_promises(result, mask, spacing_mm)
+
+
+def test_a_valid_speck_apart_is_reason_enough(refiner, whole_volume):
+    mask = whole_volume.copy()
+    mask[0, 5:9, 5:9] = 1
+    result = refiner.refine(mask, SPACING_MM)
+    assert result.before.is_valid
+    np.testing.assert_array_equal(result.mask, whole_volume)
+
+
+def test_a_gap_in_the_stack_is_filled(refiner, whole_volume):
+    mask = whole_volume.copy()
+    mask[2][mask[2] == Structure.RV] = Structure.BACKGROUND
+    result = refiner.refine(mask, SPACING_MM)
+    assert_kept_promises(result, mask, SPACING_MM)
+    assert (result.mask[2] == Structure.RV).any()
+    routes = [decision.route == UNTOUCHED for decision in result.slices]
+    assert routes == [True, True, False, True]
+
+
+def test_a_heart_in_two_halves_is_refused_and_left_as_it_is(refiner, whole_volume):
+    halves = [np.roll(whole_volume[1:], columns, axis=2) for columns in (-15, 15)]
+    mask = np.concatenate(halves)
+    result = refiner.refine(mask, SPACING_MM)
+    assert result.is_refused
+    assert "LV has voxels apart from its main part" in result.warnings[-1]
+    np.testing.assert_array_equal(result.mask, mask)
 
 
 def intensities(mask):

@@ -29,6 +29,7 @@ class Eraser:
         return SimpleNamespace(
             mask=refined,
             is_changed=not before.is_valid,
+            is_refused=False,
             before=before,
             after=check_volume(refined, spacing_mm),
             slices=[
