@@ -18,7 +18,7 @@ from cardiac_vae.data.segmented import SCANS
 from cardiac_vae.evaluation.calibration_scores import SEGMENTER, LeftOut, score_left_out
 from cardiac_vae.evaluation.segmented_case import (
     SegmentedCase,
-    learn_presence,
+    learn_stacks,
     read_segmented_case,
 )
 from cardiac_vae.metrics.presence import PresenceErrors, presence_errors, present_structures
@@ -86,12 +86,12 @@ def fit_and_score_calibration(
             "validation: expected a patient to calibrate on, got none; give the split a share in "
             "prepare.split, and segment it"
         )
-    presence = learn_presence(train)
+    presence, order = learn_stacks(train)
     pairs = [case.pair for case in found if case.pair is not None]
     observation = fit_observation(pairs, config.observation) if pairs else ObservationModel()
     stack = fit_stack(presence, [case.stack for case in found], config.stack)
     patients = sorted({case.patient_id for case in found})
-    return Calibration(observation, stack), {
+    return Calibration(observation, stack, order), {
         "patients": patients,
         "num_training_stacks": len(train),
         "observation": observation.model_dump(mode="json"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cardiac_vae.data.case import CardiacCase
+from cardiac_vae.data.case import CardiacCase, Spacing
 from cardiac_vae.data.conditions import slice_positions
 from cardiac_vae.data.nifti import read_probabilities
 from cardiac_vae.data.prepared import PreparedCase
@@ -21,6 +21,7 @@ from cardiac_vae.refinement.observation import PixelSize
 from cardiac_vae.refinement.observation_fit import ExpertPair
 from cardiac_vae.refinement.stack.evidence import slice_evidence
 from cardiac_vae.refinement.stack.presence_prior import PresencePrior
+from cardiac_vae.refinement.stack.slice_order import SliceOrder, fit_slice_order
 from cardiac_vae.refinement.stack.stack_model import SegmentedStack
 from cardiac_vae.refinement.window import HeartWindow
 
@@ -35,7 +36,7 @@ class SegmentedCase:
         expert: (D, H, W) uint8, values of ``Structure``.
         drawn: (D, H, W) uint8, the segmenter's mask.
         probabilities: (D, C, H, W) the segmenter's.
-        pixel_mm: Pixel size along (row, column).
+        spacing_mm: Voxel size along (slice, row, column).
         pair: The three in the window around what is drawn; None if nothing is.
         near: (N, C) the segmenter's probabilities of the voxels of the window that are near the
             heart; N is 0 without a window, for then there is nothing to refine either.
@@ -48,11 +49,16 @@ class SegmentedCase:
     expert: np.ndarray = field(repr=False)
     drawn: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
-    pixel_mm: PixelSize
+    spacing_mm: Spacing
     pair: ExpertPair | None = field(repr=False)
     near: np.ndarray = field(repr=False)
     truth: np.ndarray = field(repr=False)
     stack: SegmentedStack = field(repr=False)
+
+    @property
+    def pixel_mm(self) -> PixelSize:
+        """Return the pixel size along (row, column)."""
+        return self.spacing_mm[1:]
 
 
 def read_segmented_case(
@@ -92,7 +98,7 @@ def read_segmented_case(
         expert=expert,
         drawn=drawn,
         probabilities=probabilities,
-        pixel_mm=pixel_mm,
+        spacing_mm=case.spacing_mm,
         pair=pair,
         near=near,
         truth=truth,
@@ -102,13 +108,15 @@ def read_segmented_case(
     )
 
 
-def learn_presence(cases: Sequence[PreparedCase]) -> PresencePrior:
-    """Learn which structures are in which slice from the experts' masks of prepared cases."""
-    stacks: list[tuple[Phase, np.ndarray]] = []
+def learn_stacks(cases: Sequence[PreparedCase]) -> tuple[PresencePrior, SliceOrder]:
+    """Learn from the experts' masks of prepared cases what is in which slice, and how smoothly."""
+    present: list[tuple[Phase, np.ndarray]] = []
+    masks: list[tuple[np.ndarray, Spacing]] = []
     for case in cases:
         mask = case.load().mask
-        stacks.append((case.phase, present_structures(mask[_from_base(mask)])))
-    return PresencePrior.learn(stacks)
+        present.append((case.phase, present_structures(mask[_from_base(mask)])))
+        masks.append((mask, (case.spacing_mm[0], *case.grid.pixel_mm)))
+    return PresencePrior.learn(present), fit_slice_order(masks)
 
 
 def _from_base(expert: np.ndarray) -> slice:

@@ -1,32 +1,38 @@
-"""What was learnt of one segmenter's errors, and its file: how it draws, and which slices it draws.
+"""What was learnt of one segmenter, and its files: how it errs, and what its stacks look like.
 
-A folder with ``observation.json`` and ``stack.json``; ``evaluation.calibration`` fits both.
+A folder with a JSON file for each part; ``evaluation.calibration`` fits them.
 """
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.refinement.observation import ObservationModel
+from cardiac_vae.refinement.stack.slice_order import SliceOrder
 from cardiac_vae.refinement.stack.stack_model import StackModel
 
 OBSERVATION = "observation.json"
 STACK = "stack.json"
+SLICE_ORDER = "slice_order.json"
+
+Part = TypeVar("Part", bound=StrictConfig)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a segmenter errs. Without a fit: the defaults of the observation, and no stack.
+    """How a segmenter errs. Without a fit: the defaults of the observation, and nothing else.
 
     Attributes:
         observation: What its output says of each pixel.
         stack: What it says of which structures are in which slice; None leaves that as drawn.
+        slice_order: What sound stacks look like; None looks for no slice out of place.
     """
 
     observation: ObservationModel = field(default_factory=ObservationModel)
     stack: StackModel | None = None
+    slice_order: SliceOrder | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -41,19 +47,21 @@ class Calibration:
                 f"{folder}: expected the folder of a segmenter's calibration, got no {OBSERVATION} "
                 "in it; run the stage calibrate, or refine without one"
             )
-        observation = ObservationModel.load(folder / OBSERVATION)
-        if not (folder / STACK).is_file():
-            return cls(observation)
-        return cls(observation, _read_stack(folder / STACK))
+        return cls(
+            ObservationModel.load(folder / OBSERVATION),
+            _read(folder / STACK, StackModel),
+            _read(folder / SLICE_ORDER, SliceOrder),
+        )
 
     def save(self, folder: Path) -> None:
-        """Write the calibration; a stack of an earlier one goes if this has none."""
+        """Write the calibration; parts of an earlier one go if this has none."""
         folder.mkdir(parents=True, exist_ok=True)
-        if self.stack is None:
-            (folder / STACK).unlink(missing_ok=True)
-        else:
-            _write(folder / STACK, self.stack)
-        _write(folder / OBSERVATION, self.observation)
+        parts = {STACK: self.stack, SLICE_ORDER: self.slice_order, OBSERVATION: self.observation}
+        for name, values in parts.items():
+            if values is None:
+                (folder / name).unlink(missing_ok=True)
+            else:
+                _write(folder / name, values)
 
 
 def _write(path: Path, values: StrictConfig) -> None:
@@ -62,7 +70,9 @@ def _write(path: Path, values: StrictConfig) -> None:
     beside.replace(path)
 
 
-def _read_stack(path: Path) -> StackModel:
+def _read(path: Path, part: type[Part]) -> Part | None:
+    if not path.is_file():
+        return None
     try:
         values = json.loads(path.read_text())
     except ValueError as error:
@@ -71,4 +81,4 @@ def _read_stack(path: Path) -> StackModel:
         ) from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a mapping, got {type(values).__name__}")
-    return StackModel.parse(values, str(path))
+    return part.parse(values, str(path))

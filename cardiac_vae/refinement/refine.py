@@ -47,12 +47,15 @@ from cardiac_vae.refinement.stack.decisions import (
     presence_term,
 )
 from cardiac_vae.refinement.stack.evidence import peaks, slice_evidence
+from cardiac_vae.refinement.stack.slice_order import Fault
 from cardiac_vae.refinement.window import HeartWindow
 from cardiac_vae.shape_model import ShapeModel
 
 UNTOUCHED = "untouched"
 TRAINING_SHAPE = "training shape"
 LAST_RESORTS = (TRAINING_SHAPE, EMPTIED)
+_TOLD: tuple[Fault, ...] = ("swapped", "shifted")
+"""Faults of a stack that are told. A missing slice is not: sound stacks look it as often."""
 _MOST_LOOKS = 5  # at a volume, until it hangs together
 
 
@@ -192,11 +195,14 @@ class Refiner:
         before = check_volume(mask, spacing_mm)
         if not mask.any():
             return _as_it_is(mask, before, ("the mask is all background: nothing to refine",))
+        order = self.calibration.slice_order
+        misplaced = [] if order is None else order.misplaced(mask, spacing_mm, _TOLD)
+        warnings = [f"{fault}; look at the stack" for fault in misplaced]
         decisions, gain = self._presence(mask, probabilities, spacing_mm)
         doubt = Doubt.of(mask, spacing_mm, before, decisions, gain)
         is_fine = not doubt.is_chosen.any() and not inconsistencies(mask, spacing_mm)
         if is_fine and not refine_valid:
-            return _as_it_is(mask, before)
+            return _as_it_is(mask, before, tuple(warnings))
         if self.config.whole_volume or refine_valid:
             doubt = replace(doubt, is_chosen=doubt.is_chosen | mask.any(axis=(1, 2)))
         drawn = np.where(doubt.is_wrong, np.uint8(Structure.BACKGROUND), mask)
@@ -209,7 +215,7 @@ class Refiner:
                 break
             doubt = doubt.about(redrawn.mask, spacing_mm)
         else:
-            return _as_it_is(mask, before, ("; ".join(faults),), is_refused=True)
+            return _as_it_is(mask, before, ("; ".join([*faults, *warnings]),), is_refused=True)
         changed = (redrawn.mask != mask).sum(axis=(1, 2))
         after = list(before.slices)
         for index in np.flatnonzero(changed):
@@ -223,7 +229,7 @@ class Refiner:
                 SliceDecision(index, redrawn.routes.get(index, UNTOUCHED), int(count))
                 for index, count in enumerate(changed)
             ),
-            warnings=tuple(_warnings(redrawn.routes, decisions, redrawn.inferred)),
+            warnings=(*warnings, *_warnings(redrawn.routes, decisions, redrawn.inferred)),
             bounds=redrawn.inferred.bounds,
         )
 

@@ -13,7 +13,7 @@ from cardiac_vae.evaluation.calibration import (
     fit_and_score_calibration,
     leave_out,
 )
-from cardiac_vae.evaluation.segmented_case import learn_presence, read_segmented_case
+from cardiac_vae.evaluation.segmented_case import learn_stacks, read_segmented_case
 from cardiac_vae.refinement.observation import ObservationModel
 from cardiac_vae.refinement.observation_fit import ObservationFitConfig, fit_observation
 
@@ -58,7 +58,7 @@ def test_what_is_drawn_in_an_empty_slice_is_seen_by_the_stack(fitted):
 
 
 def test_a_fit_has_not_seen_who_is_left_out(cohort, read_cases):
-    presence = learn_presence(read_prepared(cohort.prepared, "train"))
+    presence, _ = learn_stacks(read_prepared(cohort.prepared, "train"))
     changed = [
         replace(
             case,

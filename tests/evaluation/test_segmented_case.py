@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cardiac_vae.data.prepared import read_prepared, write_records
-from cardiac_vae.evaluation.segmented_case import learn_presence, read_segmented_case
+from cardiac_vae.evaluation.segmented_case import learn_stacks, read_segmented_case
 from cardiac_vae.metrics.presence import present_structures
 
 
@@ -53,7 +53,11 @@ def test_presence_is_learnt_from_the_base_whatever_the_files_say(cohort, tmp_pat
         np.savez(path, **{name: getattr(case.load(), name)[::-1] for name in case.load().__slots__})
         turned.append(replace(case, path=path))
     write_records(tmp_path, turned)
-    assert learn_presence(read_prepared(tmp_path)) == learn_presence(train)
+    presence, order = learn_stacks(read_prepared(tmp_path))
+    expected, of_train = learn_stacks(train)
+    assert presence == expected
+    for fault, limit in of_train.limits.items():
+        assert order.limits[fault] == pytest.approx(limit, abs=0.5)
 
 
 def test_a_mask_on_another_grid_is_refused(cohort, read):

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from cardiac_vae.labels import Phase
-from cardiac_vae.refinement.calibration import OBSERVATION, STACK, Calibration
+from cardiac_vae.refinement.calibration import OBSERVATION, SLICE_ORDER, STACK, Calibration
 from cardiac_vae.refinement.observation import ObservationModel, Scaling
 from cardiac_vae.refinement.stack.presence_prior import PresencePrior
+from cardiac_vae.refinement.stack.slice_order import SliceOrder, Smoothness
 from cardiac_vae.refinement.stack.stack_model import SegmentedStack, StackModel, fit_stack
+
+SMOOTH = Smoothness(amplitude_mm=2.0, length_mm=30.0, noise_mm=1 / 3)
+ORDER = SliceOrder(
+    smoothness=(SMOOTH,) * 5, limits={"swapped": 1.5, "shifted": 2.5, "missing": 0.0}
+)
 
 
 @pytest.fixture
@@ -23,11 +29,12 @@ def stack() -> StackModel:
 
 def test_a_calibration_comes_back_to_the_bit(tmp_path: Path, stack: StackModel):
     observation = ObservationModel(of_mask=Scaling(scale=1 / 3), blur_mm=2.0, weight=0.7)
-    kept = Calibration(observation, stack)
+    kept = Calibration(observation, stack, ORDER)
     kept.save(tmp_path / "calibration")
     assert Calibration.load(tmp_path / "calibration") == kept
     assert sorted(path.name for path in (tmp_path / "calibration").iterdir()) == [
         OBSERVATION,
+        SLICE_ORDER,
         STACK,
     ]
 
@@ -35,7 +42,7 @@ def test_a_calibration_comes_back_to_the_bit(tmp_path: Path, stack: StackModel):
 def test_an_earlier_stack_does_not_outlive_a_calibration_without_one(
     tmp_path: Path, stack: StackModel
 ):
-    Calibration(stack=stack).save(tmp_path)
+    Calibration(stack=stack, slice_order=ORDER).save(tmp_path)
     Calibration().save(tmp_path)
     assert Calibration.load(tmp_path) == Calibration()
 
@@ -45,7 +52,7 @@ def test_an_empty_folder_is_named(tmp_path: Path):
         Calibration.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", [OBSERVATION, STACK])
+@pytest.mark.parametrize("name", [OBSERVATION, STACK, SLICE_ORDER])
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -57,7 +64,7 @@ def test_an_empty_folder_is_named(tmp_path: Path):
 def test_a_file_of_something_else_is_named(
     tmp_path: Path, stack: StackModel, name: str, text: str, told: str
 ):
-    Calibration(stack=stack).save(tmp_path)
+    Calibration(stack=stack, slice_order=ORDER).save(tmp_path)
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=told) as raised:
         Calibration.load(tmp_path)

@@ -13,6 +13,7 @@ from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.observation import one_hot_planes
 from cardiac_vae.refinement.refine import UNTOUCHED, RefinementConfig, Refiner
 from cardiac_vae.refinement.stack.consistency import inconsistencies
+from cardiac_vae.refinement.stack.slice_order import SliceOrder, Smoothness
 
 SPACING_MM = (8.0, 1.5, 1.5)
 
@@ -340,3 +341,18 @@ def test_a_stack_that_denies_everything_leaves_valid_slices(refiner, whole_volum
     result = told.refine(whole_volume, SPACING_MM, seen)
     assert result.after.is_valid
     assert not result.mask.any()
+
+
+def test_slices_that_look_swapped_are_told(refiner, heart):
+    """Of a heart that tapers, slices 2 and 4 in each other's place."""
+    radii = [20.0, 18.0, 16.0, 13.0, 9.0, 5.0]
+    sound = np.stack([heart(lv_mm=radius) for radius in radii])
+    smooth = Smoothness(amplitude_mm=1.0, length_mm=30.0, noise_mm=0.5)
+    limits = {"swapped": 5.0, "shifted": 5.0, "missing": 5.0}
+    known = Calibration(slice_order=SliceOrder(smoothness=(smooth,) * 5, limits=limits))
+    told = Refiner(refiner.model, refiner.anchors, refiner.pixel_mm, calibration=known)
+    assert told.refine(sound, SPACING_MM).warnings == ()
+    result = told.refine(sound[[0, 1, 3, 2, 4, 5]], SPACING_MM)
+    (warning,) = result.warnings
+    assert "slices 2 and 3 look swapped" in warning
+    assert not result.is_changed

@@ -29,17 +29,13 @@ FAULTS: tuple[Fault, ...] = ("swapped", "shifted", "missing")
 MEASURES = ("epicardium_mm", "lv_mm", "rv_mm", "row_mm", "column_mm")
 """Radii of the disks of the same area, and the centroid of the epicardium; of each slice, in mm."""
 
-_DEGREES = (
-    2,
-    2,
-    2,
-    1,
-    1,
-)  # of the polynomial of each measure: the heart tapers, its axis is straight
+_DEGREES = (2, 2, 2, 1, 1)
+"""Of the polynomial of each measure: the heart tapers, its axis is straight."""
 _PLACE = slice(3, 5)
 _VAGUE_MM = 100.0
 _UNIT_MM = 40.0
 _SHIFT_MM = 15.0  # standard deviation of a shift, where there is one
+_MOST_STACKS = 40  # that the smoothness is fitted to; the limits are those of all
 _FEWEST = 4  # slices: fewer have no order that could be told from another
 
 
@@ -94,7 +90,9 @@ class SliceOrder(StrictConfig):
     smoothness: tuple[Smoothness, ...]
     limits: dict[Fault, float]
 
-    def misplaced(self, mask: np.ndarray, spacing_mm: Spacing) -> list[Misplacement]:
+    def misplaced(
+        self, mask: np.ndarray, spacing_mm: Spacing, faults: Sequence[Fault] = FAULTS
+    ) -> list[Misplacement]:
         """Return of each fault the place that most speaks for it, if that is above the limit.
 
         ``mask`` is (D, H, W); the strongest evidence comes first.
@@ -106,7 +104,7 @@ class SliceOrder(StrictConfig):
         found = [
             Misplacement(fault, int(values.argmax()), float(values.max()), self.limits[fault])
             for fault, values in scores.items()
-            if len(values) and values.max() > self.limits[fault]
+            if fault in faults and len(values) and values.max() > self.limits[fault]
         ]
         return sorted(found, key=lambda misplacement: misplacement.limit - misplacement.evidence)
 
@@ -126,12 +124,13 @@ def fit_slice_order(
             f"expected one stack at least and false_alarms in [0, 1), got {len(stacks)} stacks "
             f"and {false_alarms}"
         )
-    measured = [(measures(mask, spacing), spacing[0]) for mask, spacing in stacks]
-    smoothness = tuple(_fit_measure(measured, column) for column in range(len(MEASURES)))
+    measured = [(measures(mask, spacing_mm), spacing_mm[0]) for mask, spacing_mm in stacks]
+    few = measured[:: 1 + len(stacks) // _MOST_STACKS]
+    smoothness = tuple(_fit_measure(few, column) for column in range(len(MEASURES)))
     scores = [fault_evidence(values, slice_mm, smoothness) for values, slice_mm in measured]
     limits = {
         fault: float(
-            np.quantile([max(score[fault], default=-np.inf) for score in scores], 1 - false_alarms)
+            np.quantile([max(score[fault], default=0.0) for score in scores], 1 - false_alarms)
         )
         for fault in FAULTS
     }

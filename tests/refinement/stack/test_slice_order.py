@@ -109,6 +109,8 @@ def test_faults_of_phantoms_are_found_where_they_are(phantoms, order, which):
     shifted[middle] = np.roll(mask[middle], round(25 / spacing_mm[1]), axis=0)
     first = order.misplaced(shifted, spacing_mm)[0]
     assert (first.fault, first.index) == ("shifted", middle)
+    told = order.misplaced(shifted, spacing_mm, ("swapped",))
+    assert all(misplacement.fault == "swapped" for misplacement in told)
 
 
 def test_sound_stacks_it_was_fitted_to_raise_no_alarm(phantoms, order):
