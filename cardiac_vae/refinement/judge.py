@@ -1,0 +1,78 @@
+"""How unlike a heart each slice of a mask is, in nats, and its rank among training hearts.
+
+Slices are seen as the refiner sees them: in a window around the heart, on the model's own grid.
+What is outside the window is no part of it; the anatomical criteria judge the whole slice.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from cardiac_vae.anchors import read_anchors
+from cardiac_vae.checkpoint import load_model, pixel_size
+from cardiac_vae.data.case import Spacing
+from cardiac_vae.densities.surprise_scale import SurpriseScale
+from cardiac_vae.refinement.window import HeartWindow
+from cardiac_vae.shape_model import ShapeModel
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """How unlike hearts the slices of a volume are; NaN of slices whose window shows nothing.
+
+    Attributes:
+        nats: (D,) float64.
+        ranks: (D,) float64, the share of the training hearts that surprises less.
+    """
+
+    nats: np.ndarray
+    ranks: np.ndarray
+
+
+class Judge:
+    """A shape model, the scale of its surprise, and the grid that it works on."""
+
+    def __init__(self, model: ShapeModel, scale: SurpriseScale, size: int, pixel_mm: float) -> None:
+        """Take a model in eval mode that works on ``size`` pixels of ``pixel_mm`` a side."""
+        self.model = model
+        self.scale = scale
+        self.size = size
+        self.pixel_mm = pixel_mm
+
+    @classmethod
+    def load(cls, folder: Path, density: Path) -> Self:
+        """Load from the folders of a trained model and of the density over its codes.
+
+        Raises:
+            FileNotFoundError: if a folder is no such, or incomplete.
+            ValueError: if the files of one do not fit each other, the density is not over the
+                model's codes, or the model has no bound.
+        """
+        model, scale, anchors = (
+            load_model(folder),
+            SurpriseScale.load(density),
+            read_anchors(folder),
+        )
+        try:
+            scale.measure(model, torch.from_numpy(anchors[:1]))
+        except ValueError as error:
+            raise ValueError(f"{density} with {folder}: {error}") from None
+        return cls(model, scale, anchors.shape[-1], pixel_size(folder))
+
+    def judge(self, mask: np.ndarray, spacing_mm: Spacing) -> Surprise:
+        """Judge a mask (D, H, W) of ``Structure`` values; ``spacing_mm`` is (slice, row, column).
+
+        Conditions that the model could be told (diagnosis, phase, position) stay unknown.
+        """
+        nats, ranks = np.full(len(mask), np.nan), np.full(len(mask), np.nan)
+        if not mask.any():
+            return Surprise(nats, ranks)
+        window = HeartWindow.around(mask, spacing_mm, self.size, self.pixel_mm)
+        seen = window.masks_to_prepared(window.cut(mask))
+        is_shown = seen.any(axis=(1, 2))
+        found = self.scale.measure(self.model, torch.from_numpy(seen[is_shown]))
+        nats[is_shown], ranks[is_shown] = found.numpy(), self.scale.rank(found).numpy()
+        return Surprise(nats, ranks)
