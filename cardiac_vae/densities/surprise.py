@@ -31,7 +31,7 @@ def surprise(
     Raises:
         ValueError: if the model has no bound, or the density is over other codes than the model's.
     """
-    require_fit(model, density)
+    _require_fit(model, density)
     device = next(model.parameters()).device
     batches = torch.split(masks, batch_size)
     told = [None] * len(batches) if condition is None else torch.split(condition, batch_size)
@@ -45,28 +45,8 @@ def surprise(
 
 @torch.no_grad()
 def has_bound(model: ShapeModel, masks: Tensor) -> bool:
-    """Say whether a model's negative ELBO is one; asked of label maps (N, H, W), any that it takes.
-
-    Without a bound there is no surprise.
-    """
-    device = next(model.parameters()).device
-    return model(one_hot(masks).to(device))[1].has_bound
-
-
-def require_fit(model: ShapeModel, density: CodeDensity) -> None:
-    """Refuse a density over codes of other sizes than the model's.
-
-    Raises:
-        ValueError: if it is one.
-    """
-    expected = model.latent_sizes[: density.num_groups]
-    sizes = [torch.Size(shape).numel() for shape in density.group_shapes]
-    if not model.has_noise or sizes != expected:
-        codes = f"{expected} scalars in its top groups" if model.has_noise else "no normals"
-        raise ValueError(
-            f"density: expected one over the codes of the model, {type(model).__module__} with "
-            f"{codes}, got one over {sizes}; take the density that was fitted to this model"
-        )
+    """Say whether a model bounds likelihoods, asked of any label maps (N, H, W) that it takes."""
+    return model(one_hot(masks).to(next(model.parameters()).device))[1].has_bound
 
 
 def _of_one_draw(
@@ -82,3 +62,19 @@ def _of_one_draw(
     noise = model.noise_of(latents[: density.num_groups], condition)
     gain = density.log_ratio([e.cpu() for e in noise])
     return terms.negative_elbo.double().cpu() - gain
+
+
+def _require_fit(model: ShapeModel, density: CodeDensity) -> None:
+    """Refuse a density over codes of other sizes than the model's.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    expected = model.latent_sizes[: density.num_groups]
+    sizes = [torch.Size(shape).numel() for shape in density.group_shapes]
+    if not model.has_noise or sizes != expected:
+        codes = f"{expected} scalars in its top groups" if model.has_noise else "no normals"
+        raise ValueError(
+            f"density: expected one over the codes of the model, {type(model).__module__} with "
+            f"{codes}, got one over {sizes}; take the density that was fitted to this model"
+        )

@@ -1,6 +1,7 @@
 """A scale for surprise: a density, and how much the hearts that it was fitted to surprise.
 
-On file it is the density's folder with one file more, ``surprise.safetensors``.
+On file it is the density's folder with one file more, ``surprise.safetensors``. One of the hearts
+and its own surprise are kept as well: another model, or the same trained again, does not agree.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from cardiac_vae.densities.surprise import surprise
 from cardiac_vae.shape_model import ShapeModel
 
 HEARTS = "surprise.safetensors"
+_TOLERANCE = 1.0  # nats: rounding on another machine is far less, another model far more
 
 
 class SurpriseConfig(StrictConfig):
@@ -32,7 +34,7 @@ class SurpriseConfig(StrictConfig):
     """
 
     num_hearts: PositiveInt = 300
-    num_draws: PositiveInt = 2
+    num_draws: PositiveInt = 1
     batch_size: PositiveInt = 64
     seed: NonNegativeInt = 0
 
@@ -44,11 +46,15 @@ class SurpriseScale:
     Attributes:
         density: The density.
         hearts: (M,) float64, the surprise of M training hearts in nats.
-        num_draws: Draws of each posterior that it is a mean over; others are measured so, too.
+        example: (H, W) uint8, one of the hearts.
+        example_nats: Its surprise, measured by itself.
+        num_draws: Draws of each posterior that surprise is a mean over.
     """
 
     density: CodeDensity
     hearts: Tensor
+    example: Tensor
+    example_nats: float
     num_draws: int
 
     @classmethod
@@ -68,9 +74,32 @@ class SurpriseScale:
         """
         config = config or SurpriseConfig()
         generator = torch.Generator().manual_seed(config.seed)
-        chosen = torch.randperm(len(masks), generator=generator)[: config.num_hearts]
-        hearts = _measured(model, density, masks[chosen], config)
-        return cls(density, hearts.sort().values, config.num_draws)
+        chosen = masks[torch.randperm(len(masks), generator=generator)[: config.num_hearts]]
+        hearts, example = (
+            _measured(model, density, some, config.num_draws, config.batch_size)
+            for some in (chosen, chosen[:1])
+        )
+        return cls(density, hearts, chosen[0], float(example), config.num_draws)
+
+    def require_fit(self, model: ShapeModel) -> None:
+        """Refuse a model that the density was not fitted to.
+
+        Raises:
+            ValueError: if it is one.
+        """
+        try:
+            found = float(self.measure(model, self.example[None]))
+        except RuntimeError as error:  # of torch, where the model's grid is another
+            raise ValueError(
+                f"density: expected a model of masks {tuple(self.example.shape)}, got one that "
+                f"says {' '.join(str(error).split())[:100]}; take the one that it was fitted to"
+            ) from None
+        if not abs(found - self.example_nats) <= _TOLERANCE:
+            raise ValueError(
+                f"density: expected the model that it was fitted to, for which a training heart "
+                f"surprises {self.example_nats:.0f} nats, got one with {found:.0f}; run the "
+                "density stage again after training"
+            )
 
     def measure(self, model: ShapeModel, masks: Tensor, batch_size: int = 64) -> Tensor:
         """Return the surprise (N,) float64 in nats of label maps (N, H, W).
@@ -80,19 +109,23 @@ class SurpriseScale:
         Raises:
             ValueError: if the model has no bound, or the density is not over its codes.
         """
-        config = SurpriseConfig(num_draws=self.num_draws, batch_size=batch_size)
-        return _measured(model, self.density, masks, config)
+        return _measured(model, self.density, masks, self.num_draws, batch_size)
 
     def rank(self, nats: Tensor) -> Tensor:
         """Return which share (N,) of the training hearts surprises less than each of (N,)."""
-        return torch.searchsorted(self.hearts.sort().values, nats) / len(self.hearts)
+        return torch.searchsorted(self.hearts.sort().values, nats).double() / len(self.hearts)
 
     def save(self, folder: Path) -> None:
         """Write the density and the surprise of the hearts."""
         save_density(folder, self.density)
+        tensors = {
+            "hearts": self.hearts,
+            "example": self.example,
+            "example_nats": torch.tensor(self.example_nats, dtype=torch.float64),
+            "num_draws": torch.tensor(self.num_draws),
+        }
         beside = folder / (HEARTS + ".part")
-        draws = torch.tensor(self.num_draws)
-        save_file({"hearts": self.hearts.contiguous(), "num_draws": draws}, beside)
+        save_file({name: value.contiguous().clone() for name, value in tensors.items()}, beside)
         beside.replace(folder / HEARTS)
 
     @classmethod
@@ -112,23 +145,24 @@ class SurpriseScale:
             )
         try:
             found = load_file(path)
-            hearts, num_draws = found["hearts"].double(), int(found["num_draws"])
+            scale = cls(
+                density,
+                found["hearts"].double(),
+                found["example"],
+                float(found["example_nats"]),
+                int(found["num_draws"]),
+            )
         except (SafetensorError, KeyError, RuntimeError) as error:
             raise ValueError(
                 f"{path}: expected the surprise of training hearts, got "
                 f"{' '.join(str(error).split())[:200]}; run the density stage again"
             ) from None
-        if hearts.ndim != 1 or not len(hearts) or num_draws < 1 or bool(hearts.isnan().any()):
-            raise ValueError(
-                f"{path}: expected nats (M,) of one heart or more, none NaN, and one draw or more, "
-                f"got shape {tuple(hearts.shape)} and {num_draws}; run the density stage again"
-            )
-        return cls(density, hearts, num_draws)
+        return scale
 
 
 def _measured(
-    model: ShapeModel, density: CodeDensity, masks: Tensor, config: SurpriseConfig
+    model: ShapeModel, density: CodeDensity, masks: Tensor, num_draws: int, batch_size: int
 ) -> Tensor:
     with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        return surprise(model, density, masks, config.num_draws, batch_size=config.batch_size)
+        torch.manual_seed(0)
+        return surprise(model, density, masks, num_draws, batch_size=batch_size)

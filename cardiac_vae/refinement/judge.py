@@ -11,7 +11,6 @@ from typing import Self
 import numpy as np
 import torch
 
-from cardiac_vae.anchors import read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.data.case import Spacing
 from cardiac_vae.densities.surprise_scale import SurpriseScale
@@ -33,13 +32,17 @@ class Surprise:
 
 
 class Judge:
-    """A shape model, the scale of its surprise, and the grid that it works on."""
+    """A shape model, the scale of its surprise, and the pixel size of its grid."""
 
-    def __init__(self, model: ShapeModel, scale: SurpriseScale, size: int, pixel_mm: float) -> None:
-        """Take a model in eval mode that works on ``size`` pixels of ``pixel_mm`` a side."""
+    def __init__(self, model: ShapeModel, scale: SurpriseScale, pixel_mm: float) -> None:
+        """Take a model in eval mode and what was fitted to it; ``pixel_mm`` is that of its masks.
+
+        Raises:
+            ValueError: if the density was fitted to another model, or the model has no bound.
+        """
+        scale.require_fit(model)
         self.model = model
         self.scale = scale
-        self.size = size
         self.pixel_mm = pixel_mm
 
     @classmethod
@@ -48,19 +51,15 @@ class Judge:
 
         Raises:
             FileNotFoundError: if a folder is no such, or incomplete.
-            ValueError: if the files of one do not fit each other, the density is not over the
-                model's codes, or the model has no bound.
+            ValueError: if the files of one do not fit each other, the density was fitted to another
+                model, or the model has no bound.
         """
-        model, scale, anchors = (
-            load_model(folder),
-            SurpriseScale.load(density),
-            read_anchors(folder),
-        )
+        model, pixel_mm = load_model(folder), pixel_size(folder)
+        scale = SurpriseScale.load(density)
         try:
-            scale.measure(model, torch.from_numpy(anchors[:1]))
+            return cls(model, scale, pixel_mm)
         except ValueError as error:
             raise ValueError(f"{density} with {folder}: {error}") from None
-        return cls(model, scale, anchors.shape[-1], pixel_size(folder))
 
     def judge(self, mask: np.ndarray, spacing_mm: Spacing) -> Surprise:
         """Judge a mask (D, H, W) of ``Structure`` values; ``spacing_mm`` is (slice, row, column).
@@ -70,7 +69,8 @@ class Judge:
         nats, ranks = np.full(len(mask), np.nan), np.full(len(mask), np.nan)
         if not mask.any():
             return Surprise(nats, ranks)
-        window = HeartWindow.around(mask, spacing_mm, self.size, self.pixel_mm)
+        size = self.scale.example.shape[-1]
+        window = HeartWindow.around(mask, spacing_mm, size, self.pixel_mm)
         seen = window.masks_to_prepared(window.cut(mask))
         is_shown = seen.any(axis=(1, 2))
         found = self.scale.measure(self.model, torch.from_numpy(seen[is_shown]))
