@@ -70,8 +70,8 @@ class CheckedMask:
     @property
     def most_surprising(self) -> CheckedSlice | None:
         """The slice that is most unlike a heart, of those of which that is known."""
-        known = [slice_ for slice_ in self.slices if slice_.nats is not None]
-        return max(known, key=lambda slice_: slice_.nats or 0.0, default=None)
+        known = [slice_ for slice_ in self.slices if slice_.nats_per_edge is not None]
+        return max(known, key=lambda slice_: slice_.nats_per_edge or 0.0, default=None)
 
 
 def check_masks(cases: Sequence[Case], options: CheckOptions) -> int:
@@ -121,11 +121,9 @@ def _checked_slices(
     surprise = None if judge is None else judge.judge(mask, spacing_mm)
     slices = []
     for index, excesses in enumerate(verdict.slices):
-        nats = rank = None
-        if surprise is not None and not np.isnan(surprise.nats[index]):
-            nats, rank = float(surprise.nats[index]), float(surprise.ranks[index])
         broken = {name: excess for name, excess in excesses.items() if excess > 0}
-        slices.append(CheckedSlice(frame, index, not mask[index].any(), broken, nats, rank))
+        known = (surprise and surprise.of_slice(index)) or ()
+        slices.append(CheckedSlice(frame, index, not mask[index].any(), broken, *known))
     return slices
 
 
@@ -156,14 +154,15 @@ def _print_most_surprising(
             most.frame,
             most.slice,
             f"{most.nats:.0f} nats",
+            f"{most.nats_per_edge:.2f}",
             f"{_percent(most.rank)} of {num_hearts} training hearts",
         )
         for mask in checked
         if (most := mask.most_surprising) is not None
     ]
     if rows:
-        columns = ("mask", "frame", "most surprising slice", "surprise", "more surprising than")
-        print_table(columns, rows)
+        columns = ("surprise", "per edge", "more surprising than")
+        print_table(("mask", "frame", "most surprising slice", *columns), rows)
         print()
 
 

@@ -10,7 +10,17 @@ from cardiac_vae.anatomy.criteria import CRITERIA
 from cardiac_vae.cli.console import Failure
 from cardiac_vae.cli.outputs import replacing
 
-_COLUMNS = ("source", "frame", "slice", "is_empty", "broken", "nats", "rank", "error")
+_COLUMNS = (
+    "source",
+    "frame",
+    "slice",
+    "is_empty",
+    "broken",
+    "nats",
+    "nats_per_edge",
+    "rank",
+    "error",
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,8 @@ class CheckedSlice:
         broken: By how much it is beyond the limit of each criterion that it breaks, in the
             criterion's unit.
         nats: How unlike a heart it is; None where that is not known.
-        rank: The share of training hearts that surprise less.
+        nats_per_edge: The same per edge, the side of a pixel between two structures.
+        rank: The share of training hearts that surprise less per edge.
     """
 
     frame: int
@@ -32,6 +43,7 @@ class CheckedSlice:
     is_empty: bool
     broken: dict[str, float]
     nats: float | None = None
+    nats_per_edge: float | None = None
     rank: float | None = None
 
 

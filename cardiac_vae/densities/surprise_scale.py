@@ -1,5 +1,9 @@
 """A scale for surprise: a density, and how much the hearts that it was fitted to surprise.
 
+What a mask costs in nats grows with its outline, for that is where a decoder is unsure: a large
+heart surprises more than a small broken one. So masks are ranked by nats per edge, an edge being
+the side of a pixel that lies between two structures.
+
 On file it is the density's folder with one file more, ``surprise.safetensors``. One of the hearts
 and its own surprise are kept as well: another model, or the same trained again, does not agree.
 """
@@ -45,9 +49,9 @@ class SurpriseScale:
 
     Attributes:
         density: The density.
-        hearts: (M,) float64, the surprise of M training hearts in nats.
+        hearts: (M,) float64, the surprise of M training hearts in nats per edge.
         example: (H, W) uint8, one of the hearts.
-        example_nats: Its surprise, measured by itself.
+        example_nats: Its surprise in nats, measured by itself.
         num_draws: Draws of each posterior that surprise is a mean over.
     """
 
@@ -75,10 +79,11 @@ class SurpriseScale:
         config = config or SurpriseConfig()
         generator = torch.Generator().manual_seed(config.seed)
         chosen = masks[torch.randperm(len(masks), generator=generator)[: config.num_hearts]]
-        hearts, example = (
+        nats, example = (
             _measured(model, density, some, config.num_draws, config.batch_size)
             for some in (chosen, chosen[:1])
         )
+        hearts = nats / num_edges(chosen)
         return cls(density, hearts, chosen[0], float(example), config.num_draws)
 
     def require_fit(self, model: ShapeModel) -> None:
@@ -111,9 +116,10 @@ class SurpriseScale:
         """
         return _measured(model, self.density, masks, self.num_draws, batch_size)
 
-    def rank(self, nats: Tensor) -> Tensor:
+    def rank(self, nats_per_edge: Tensor) -> Tensor:
         """Return which share (N,) of the training hearts surprises less than each of (N,)."""
-        return torch.searchsorted(self.hearts.sort().values, nats).double() / len(self.hearts)
+        less = torch.searchsorted(self.hearts.sort().values, nats_per_edge)
+        return less.double() / len(self.hearts)
 
     def save(self, folder: Path) -> None:
         """Write the density and the surprise of the hearts."""
@@ -158,6 +164,15 @@ class SurpriseScale:
                 f"{' '.join(str(error).split())[:200]}; run the density stage again"
             ) from None
         return scale
+
+
+def num_edges(masks: Tensor) -> Tensor:
+    """Return how many sides of pixels (N,) lie between two structures of label maps (N, H, W).
+
+    At least 1, for a mask of one structure alone.
+    """
+    rows, columns = masks[:, 1:] != masks[:, :-1], masks[..., 1:] != masks[..., :-1]
+    return (rows.sum(dim=(1, 2)) + columns.sum(dim=(1, 2))).clamp_min(1)
 
 
 def _measured(

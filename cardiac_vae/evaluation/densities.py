@@ -130,18 +130,17 @@ def score_density(
     log p(z) over held-out slices, z drawn from their posteriors (mean, low, high, n over patients):
     how much their bound rises, None for the prior; and ``frechet`` and ``coverage``, those of
     ``score_generation``, of the samples after the last pass. With ``max_tries`` above 1 there is
-    ``rejection`` as well: what is had by drawing anew instead (``_of_rejection``), with their ``frechet`` and ``coverage``.
+    ``rejection`` as well: what drawing anew until there is a heart comes to instead.
     """
     samples = drawn = _drawn(model, density, train, config)
     shares = [_valid(samples, train)]
     for number in range(config.num_passes):
         samples = seen_again(model, samples, config.batch_size, config.seed + number)
         shares.append(_valid(samples, train))
-    likeness = GenerationConfig(seed=config.seed)
     scores = {
         "valid_samples": shares,
         "nats_gained": None if density is None else _gain(model, density, held_out, config),
-        **score_likeness(samples, held_out, train, likeness),
+        **score_likeness(samples, held_out, train, GenerationConfig(seed=config.seed)),
     }
     if config.max_tries > 1:
 
@@ -149,18 +148,16 @@ def score_density(
             again = {"num_samples": number, "seed": config.seed + attempt}
             return _drawn(model, density, train, config.model_copy(update=again))
 
-        accepted = reject(
-            drawn, draw, partial(plausible, pixel_mm=train.pixel_mm), config.max_tries
+        are_hearts = partial(plausible, pixel_mm=train.pixel_mm)
+        accepted = reject(drawn, draw, are_hearts, config.max_tries)
+        scores["rejection"] = _of_rejection(accepted) | score_likeness(
+            accepted.masks, held_out, train, GenerationConfig(seed=config.seed)
         )
-        scores["rejection"] = {
-            **_of_rejection(accepted),
-            **score_likeness(accepted.masks, held_out, train, likeness),
-        }
     return scores
 
 
 def _of_rejection(accepted: Accepted) -> dict[str, Any]:
-    """Return the scores of rejection as plain values for JSON.
+    """Return how much rejection took, as plain values for JSON.
 
     They are ``valid_samples``, the share of hearts in the end, and ``acceptance``, their share of
     all draws (mean, low, high, n each), and ``tries_per_heart``, None without a heart.

@@ -13,7 +13,7 @@ import torch
 
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.data.case import Spacing
-from cardiac_vae.densities.surprise_scale import SurpriseScale
+from cardiac_vae.densities.surprise_scale import SurpriseScale, num_edges
 from cardiac_vae.refinement.window import HeartWindow
 from cardiac_vae.shape_model import ShapeModel
 
@@ -24,11 +24,21 @@ class Surprise:
 
     Attributes:
         nats: (D,) float64.
-        ranks: (D,) float64, the share of the training hearts that surprises less.
+        nats_per_edge: (D,) float64, per edge of its outline, the side of a pixel of the
+            model's grid between two structures: the larger a heart, the more nats it costs.
+        ranks: (D,) float64, the share of the training hearts that surprises less per edge.
     """
 
     nats: np.ndarray
+    nats_per_edge: np.ndarray
     ranks: np.ndarray
+
+    def of_slice(self, index: int) -> tuple[float, float, float] | None:
+        """Return the three of a slice; None where its window shows nothing."""
+        if np.isnan(self.nats[index]):
+            return None
+        nats, per_edge, rank = self.nats, self.nats_per_edge, self.ranks
+        return float(nats[index]), float(per_edge[index]), float(rank[index])
 
 
 class Judge:
@@ -66,13 +76,17 @@ class Judge:
 
         Conditions that the model could be told (diagnosis, phase, position) stay unknown.
         """
-        nats, ranks = np.full(len(mask), np.nan), np.full(len(mask), np.nan)
+        found = Surprise(*(np.full(len(mask), np.nan) for _ in range(3)))
         if not mask.any():
-            return Surprise(nats, ranks)
+            return found
         size = self.scale.example.shape[-1]
         window = HeartWindow.around(mask, spacing_mm, size, self.pixel_mm)
-        seen = window.masks_to_prepared(window.cut(mask))
-        is_shown = seen.any(axis=(1, 2))
-        found = self.scale.measure(self.model, torch.from_numpy(seen[is_shown]))
-        nats[is_shown], ranks[is_shown] = found.numpy(), self.scale.rank(found).numpy()
-        return Surprise(nats, ranks)
+        prepared = window.masks_to_prepared(window.cut(mask))
+        is_shown = prepared.any(axis=(1, 2))
+        seen = torch.from_numpy(prepared[is_shown])
+        nats = self.scale.measure(self.model, seen)
+        per_edge = nats / num_edges(seen)
+        found.nats[is_shown] = nats.numpy()
+        found.nats_per_edge[is_shown] = per_edge.numpy()
+        found.ranks[is_shown] = self.scale.rank(per_edge).numpy()
+        return found
