@@ -70,8 +70,8 @@ class CheckedMask:
     @property
     def most_surprising(self) -> CheckedSlice | None:
         """The slice that is most unlike a heart, of those of which that is known."""
-        known = [slice_ for slice_ in self.slices if slice_.nats_per_edge is not None]
-        return max(known, key=lambda slice_: slice_.nats_per_edge or 0.0, default=None)
+        known = [slice_ for slice_ in self.slices if slice_.excess is not None]
+        return max(known, key=lambda slice_: slice_.excess or 0.0, default=None)
 
 
 def check_masks(cases: Sequence[Case], options: CheckOptions) -> int:
@@ -154,14 +154,14 @@ def _print_most_surprising(
             most.frame,
             most.slice,
             f"{most.nats:.0f} nats",
-            f"{most.nats_per_edge:.2f}",
+            f"{most.excess:+.0f} nats",
             f"{_percent(most.rank)} of {num_hearts} training hearts",
         )
         for mask in checked
         if (most := mask.most_surprising) is not None
     ]
     if rows:
-        columns = ("surprise", "per edge", "more surprising than")
+        columns = ("surprise", "beyond its outline", "more surprising than")
         print_table(("mask", "frame", "most surprising slice", *columns), rows)
         print()
 

@@ -17,7 +17,7 @@ _COLUMNS = (
     "is_empty",
     "broken",
     "nats",
-    "nats_per_edge",
+    "excess",
     "rank",
     "error",
 )
@@ -34,8 +34,8 @@ class CheckedSlice:
         broken: By how much it is beyond the limit of each criterion that it breaks, in the
             criterion's unit.
         nats: How unlike a heart it is; None where that is not known.
-        nats_per_edge: The same per edge, the side of a pixel between two structures.
-        rank: The share of training hearts that surprise less per edge.
+        excess: Nats beyond those of training hearts with an outline as long.
+        rank: The share of training hearts with less excess.
     """
 
     frame: int
@@ -43,7 +43,7 @@ class CheckedSlice:
     is_empty: bool
     broken: dict[str, float]
     nats: float | None = None
-    nats_per_edge: float | None = None
+    excess: float | None = None
     rank: float | None = None
 
 

@@ -1,8 +1,12 @@
 """A scale for surprise: a density, and how much the hearts that it was fitted to surprise.
 
 What a mask costs in nats grows with its outline, for that is where a decoder is unsure: a large
-heart surprises more than a small broken one. So masks are ranked by nats per edge, an edge being
-the side of a pixel that lies between two structures.
+heart surprises more than a small broken one. So masks are ranked by their excess,
+
+    excess(x) = surprise(x) - (a + b edges(x))
+
+the surprise beyond that of hearts with an outline as long, by the least-squares line through the
+hearts of the scale. Edges are the sides of pixels that lie between two structures.
 
 On file it is the density's folder with one file more, ``surprise.safetensors``. One of the hearts
 and its own surprise are kept as well: another model, or the same trained again, does not agree.
@@ -49,7 +53,8 @@ class SurpriseScale:
 
     Attributes:
         density: The density.
-        hearts: (M,) float64, the surprise of M training hearts in nats per edge.
+        hearts: (M,) float64, the surprise of M training hearts in nats.
+        edges: (M,) float64, the lengths of their outlines.
         example: (H, W) uint8, one of the hearts.
         example_nats: Its surprise in nats, measured by itself.
         num_draws: Draws of each posterior that surprise is a mean over.
@@ -57,6 +62,7 @@ class SurpriseScale:
 
     density: CodeDensity
     hearts: Tensor
+    edges: Tensor
     example: Tensor
     example_nats: float
     num_draws: int
@@ -83,8 +89,7 @@ class SurpriseScale:
             _measured(model, density, some, config.num_draws, config.batch_size)
             for some in (chosen, chosen[:1])
         )
-        hearts = nats / num_edges(chosen)
-        return cls(density, hearts, chosen[0], float(example), config.num_draws)
+        return cls(density, nats, num_edges(chosen), chosen[0], float(example), config.num_draws)
 
     def require_fit(self, model: ShapeModel) -> None:
         """Refuse a model that the density was not fitted to.
@@ -116,16 +121,25 @@ class SurpriseScale:
         """
         return _measured(model, self.density, masks, self.num_draws, batch_size)
 
-    def rank(self, nats_per_edge: Tensor) -> Tensor:
-        """Return which share (N,) of the training hearts surprises less than each of (N,)."""
-        less = torch.searchsorted(self.hearts.sort().values, nats_per_edge)
-        return less.double() / len(self.hearts)
+    def excess(self, nats: Tensor, masks: Tensor) -> Tensor:
+        """Return the surprise (N,) of masks (N, H, W) beyond that of hearts outlined as long."""
+        return nats - _with_ones(num_edges(masks)) @ self._line
+
+    def rank(self, excess: Tensor) -> Tensor:
+        """Return which share (N,) of the training hearts has less excess than each of (N,)."""
+        known = (self.hearts - _with_ones(self.edges) @ self._line).sort().values
+        return torch.searchsorted(known, excess).double() / len(known)
+
+    @property
+    def _line(self) -> Tensor:
+        return torch.linalg.lstsq(_with_ones(self.edges), self.hearts[:, None]).solution[:, 0]
 
     def save(self, folder: Path) -> None:
         """Write the density and the surprise of the hearts."""
         save_density(folder, self.density)
         tensors = {
             "hearts": self.hearts,
+            "edges": self.edges,
             "example": self.example,
             "example_nats": torch.tensor(self.example_nats, dtype=torch.float64),
             "num_draws": torch.tensor(self.num_draws),
@@ -153,7 +167,8 @@ class SurpriseScale:
             found = load_file(path)
             scale = cls(
                 density,
-                found["hearts"].double(),
+                found["hearts"],
+                found["edges"],
                 found["example"],
                 float(found["example_nats"]),
                 int(found["num_draws"]),
@@ -167,12 +182,13 @@ class SurpriseScale:
 
 
 def num_edges(masks: Tensor) -> Tensor:
-    """Return how many sides of pixels (N,) lie between two structures of label maps (N, H, W).
-
-    At least 1, for a mask of one structure alone.
-    """
+    """Return how many sides of pixels (N,) lie between two structures of label maps (N, H, W)."""
     rows, columns = masks[:, 1:] != masks[:, :-1], masks[..., 1:] != masks[..., :-1]
-    return (rows.sum(dim=(1, 2)) + columns.sum(dim=(1, 2))).clamp_min(1)
+    return (rows.sum(dim=(1, 2)) + columns.sum(dim=(1, 2))).double()
+
+
+def _with_ones(edges: Tensor) -> Tensor:
+    return torch.stack([torch.ones_like(edges), edges], dim=1)
 
 
 def _measured(

@@ -13,7 +13,7 @@ import torch
 
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.data.case import Spacing
-from cardiac_vae.densities.surprise_scale import SurpriseScale, num_edges
+from cardiac_vae.densities.surprise_scale import SurpriseScale
 from cardiac_vae.refinement.window import HeartWindow
 from cardiac_vae.shape_model import ShapeModel
 
@@ -24,21 +24,20 @@ class Surprise:
 
     Attributes:
         nats: (D,) float64.
-        nats_per_edge: (D,) float64, per edge of its outline, the side of a pixel of the
-            model's grid between two structures: the larger a heart, the more nats it costs.
-        ranks: (D,) float64, the share of the training hearts that surprises less per edge.
+        excess: (D,) float64, nats beyond those of training hearts with an outline as long.
+        ranks: (D,) float64, the share of the training hearts with less excess.
     """
 
     nats: np.ndarray
-    nats_per_edge: np.ndarray
+    excess: np.ndarray
     ranks: np.ndarray
 
     def of_slice(self, index: int) -> tuple[float, float, float] | None:
         """Return the three of a slice; None where its window shows nothing."""
         if np.isnan(self.nats[index]):
             return None
-        nats, per_edge, rank = self.nats, self.nats_per_edge, self.ranks
-        return float(nats[index]), float(per_edge[index]), float(rank[index])
+        nats, excess, rank = (values[index] for values in (self.nats, self.excess, self.ranks))
+        return float(nats), float(excess), float(rank)
 
 
 class Judge:
@@ -85,8 +84,7 @@ class Judge:
         is_shown = prepared.any(axis=(1, 2))
         seen = torch.from_numpy(prepared[is_shown])
         nats = self.scale.measure(self.model, seen)
-        per_edge = nats / num_edges(seen)
-        found.nats[is_shown] = nats.numpy()
-        found.nats_per_edge[is_shown] = per_edge.numpy()
-        found.ranks[is_shown] = self.scale.rank(per_edge).numpy()
+        excess = self.scale.excess(nats, seen)
+        found.nats[is_shown], found.excess[is_shown] = nats.numpy(), excess.numpy()
+        found.ranks[is_shown] = self.scale.rank(excess).numpy()
         return found
