@@ -173,6 +173,8 @@ class SurpriseScale:
                 float(found["example_nats"]),
                 int(found["num_draws"]),
             )
+            if not len(scale.hearts) or scale.hearts.shape != scale.edges.shape:
+                raise KeyError("an outline for each heart")
         except (SafetensorError, KeyError, RuntimeError) as error:
             raise ValueError(
                 f"{path}: expected the surprise of training hearts, got "

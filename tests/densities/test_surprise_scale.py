@@ -1,11 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from cardiac_vae.densities.fit import DensityConfig, fit_code_density
 from cardiac_vae.densities.surprise import has_bound, surprise
-from cardiac_vae.densities.surprise_scale import SurpriseConfig, SurpriseScale
+from cardiac_vae.densities.surprise_scale import SurpriseConfig, SurpriseScale, num_edges
 
 KERNELS = DensityConfig(kind="kernels", num_dimensions=2)
 
@@ -38,18 +39,39 @@ def test_measuring_twice_is_measuring_once_and_leaves_the_generator(scale_of, ma
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_among_themselves_hearts_have_every_rank_once(scale_of):
-    _, scale = scale_of("vae")
-    ranks = scale.rank(scale.hearts).sort().values
-    torch.testing.assert_close(ranks, torch.arange(15).double() / 15)
-    nats = torch.stack([scale.hearts.min() - 1, scale.hearts.max() + 1])
-    assert scale.rank(nats).tolist() == [0.0, 1.0]
+def test_edges_are_the_sides_of_pixels_between_two_structures():
+    masks = torch.zeros(3, 6, 5, dtype=torch.uint8)
+    masks[0, 2:4, 1:4] = 2  # 2 x 3 pixels
+    masks[1, 0, 0] = 1  # a corner: sides on the border of the mask are none
+    assert num_edges(masks).tolist() == [10.0, 2.0, 0.0]
+    masks[0, 2, 2] = 3
+    assert num_edges(masks)[0] == 10 + 3
 
 
-def test_the_rank_is_the_share_of_hearts_that_surprise_less(scale_of):
+def test_the_excess_is_what_a_line_through_the_hearts_leaves(scale_of, masks):
+    model, scale = scale_of("vae")
+    chosen = masks[torch.randperm(40, generator=torch.Generator().manual_seed(0))[:15]]
+    slope, start = np.polyfit(num_edges(chosen).numpy(), scale.hearts.numpy(), 1)
+    nats = scale.measure(model, masks)
+    expected = nats.numpy() - start - slope * num_edges(masks).numpy()
+    np.testing.assert_allclose(scale.excess(nats, masks), expected, rtol=1e-6, atol=1e-6)
+    ranks = scale.rank(scale.excess(scale.hearts, chosen) - 1e-9)
+    torch.testing.assert_close(ranks.sort().values, torch.arange(15).double() / 15)
+
+
+def test_the_rank_is_the_share_of_hearts_with_less_excess(scale_of):
     _, fitted = scale_of("vae")
-    scale = replace(fitted, hearts=torch.tensor([5.0, 1.0, 3.0, 2.0]).double())
-    assert scale.rank(torch.tensor([0.0, 2.5, 5.0, 9.0])).tolist() == [0.0, 0.5, 0.75, 1.0]
+    over = torch.tensor([2.0, -4.0, 2.0]).double()  # its line is 0
+    edges = torch.tensor([1.0, 2.0, 3.0]).double()
+    scale = replace(fitted, hearts=100 + 7 * edges + over, edges=edges)
+    assert scale.rank(torch.tensor([-9.0, 0.0, 1.9, 3.0]).double()).tolist() == [0, 1 / 3, 1 / 3, 1]
+
+
+def test_one_heart_alone_is_a_scale(scale_of):
+    _, fitted = scale_of("vae")
+    scale = replace(fitted, hearts=fitted.hearts[:1], edges=fitted.edges[:1])
+    excess = torch.tensor([-1.0, 1.0]).double()
+    assert scale.rank(excess).tolist() == [0.0, 1.0]
 
 
 def test_conditions_stay_unknown_to_a_model_that_looks_at_them(scale_of, masks):
@@ -67,6 +89,7 @@ def test_what_is_read_is_what_was_written(scale_of, masks, tmp_path):
     read = SurpriseScale.load(tmp_path)
     read.require_fit(model)
     assert torch.equal(read.hearts, scale.hearts)
+    assert torch.equal(read.edges, scale.edges)
     assert read.num_draws == scale.num_draws
     assert torch.equal(read.measure(model, masks), scale.measure(model, masks))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
