@@ -155,7 +155,7 @@ def _print_most_surprising(
             most.slice,
             f"{most.nats:.0f} nats",
             f"{most.excess:+.0f} nats",
-            f"{_percent(most.rank)} of {num_hearts} training hearts",
+            f"{_percent(most)} of {num_hearts} training hearts",
         )
         for mask in checked
         if (most := mask.most_surprising) is not None
@@ -176,7 +176,7 @@ def _print_summary(
             len(mask.slices),
             mask.num_plausible,
             mask.num_empty,
-            *([_percent(mask.most_surprising and mask.most_surprising.rank)] if is_judged else []),
+            *([_percent(mask.most_surprising)] if is_judged else []),
             "plausible" if mask.is_plausible else "implausible",
         )
         for mask in checked
@@ -188,6 +188,8 @@ def _print_summary(
         print(f"{num_plausible} of {len(checked)} masks plausible")
 
 
-def _percent(rank: float | None) -> str:
-    """Return a rank in whole percent; 100 % is that of what surprises more than all."""
-    return "-" if rank is None else f"{int(100 * rank + 1e-4)} %"
+def _percent(slice_: CheckedSlice | None) -> str:
+    """Return a slice's rank in whole percent; 100 % is that of what surprises more than all."""
+    if slice_ is None or slice_.rank is None:
+        return "-"
+    return f"{int(100 * slice_.rank + 1e-4)} %"
