@@ -9,7 +9,6 @@ from pathlib import Path
 from cardiac_vae import tracking
 from cardiac_vae.checkpoint import load_model
 from cardiac_vae.config import read_section
-from cardiac_vae.densities.file import save_density
 from cardiac_vae.evaluation.densities import DensityScoresConfig, fit_and_score_densities
 from pipelines.stage import run
 
@@ -23,14 +22,11 @@ def main() -> None:
     split = read_section(PARAMS, "evaluate")["split"]
     params = read_section(PARAMS, "density")
     config = DensityScoresConfig.parse(params, f"{PARAMS}: density")
-    folder = Path("densities") / recipe
-    folder.mkdir(parents=True, exist_ok=True)
     with tracking.stage_run("density", params, {"model": recipe, "data": data}):
         model = load_model(Path("models") / recipe)
-        density, summary = fit_and_score_densities(model, Path("data/prepared"), split, config)
-        if density is not None:  # tokens have none: their folder stays empty
-            save_density(folder, density)
-        tracking.record_metrics(Path(f"reports/density/{recipe}.json"), summary)
+        fitted = fit_and_score_densities(model, Path("data/prepared"), split, config)
+        fitted.save(Path("densities") / recipe)
+        tracking.record_metrics(Path(f"reports/density/{recipe}.json"), fitted.summary)
 
 
 if __name__ == "__main__":

@@ -57,16 +57,59 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs th
 
 
 @app.command()
-def check(masks: Masks, labels: Labels = None) -> None:
+def check(
+    masks: Masks,
+    *,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of a trained shape model with a bound, such as vae: says with --density "
+            "how unlike a heart each slice is.",
+            show_default=False,
+        ),
+    ] = None,
+    density: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the density over the model's codes (the stage density).",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Labels = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write what was found in each slice here: .csv or .json.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report.")] = False,
+) -> None:
     """Check masks against the 16 anatomical criteria.
 
-    Prints which slices break what, with measured values. Exit status: 0 all are plausible, 1 some
-    mask is not, 2 bad input.
+    Prints which slices break what, with measured values, and with --model and --density which
+    slice of each mask surprises the model most. Exit status, by the criteria alone: 0 all are
+    plausible, 1 some mask is not, 2 bad input.
     """
     with _bad_input_in_one_line():
-        from cardiac_vae.cli.check import check_masks
+        from cardiac_vae.cli.inputs import find_cases
+        from cardiac_vae.cli.outputs import require_report
 
-        raise typer.Exit(check_masks(masks, labels))
+        if (model is None) != (density is None):
+            given, missing = ("--model", "--density") if model else ("--density", "--model")
+            raise ValueError(
+                f"{missing}: expected a folder beside {given}, got none; name both, or neither"
+            )
+        cases = find_cases(masks)
+        if report is not None:
+            require_report(cases, report, overwrite=overwrite)
+
+        from cardiac_vae.cli.check import CheckOptions, check_masks
+
+        raise typer.Exit(check_masks(cases, CheckOptions(model, density, labels, report)))
 
 
 @app.command()

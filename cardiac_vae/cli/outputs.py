@@ -30,6 +30,11 @@ class OutputPlan:
     report: Path | None
 
     @property
+    def option(self) -> str:
+        """The option that says where to write."""
+        return "--output" if self.targets else "--report"
+
+    @property
     def files(self) -> Iterator[Path]:
         """Every file the run would write."""
         for target in self.targets.values():
@@ -56,18 +61,40 @@ def plan_outputs(
     """
     plan = _lay_out(cases, output, report, with_probabilities=with_probabilities)
     _refuse_coinciding(plan)
+    _refuse_what_must_not_be_written(plan, cases, overwrite=overwrite)
+    return plan
+
+
+def require_report(cases: Sequence[Case], report: Path, *, overwrite: bool) -> None:
+    """Refuse the run if its report, the only thing that it writes, must not be written.
+
+    Raises:
+        ValueError: if the report has no known ending, is an input under any name, exists already
+            (without ``overwrite``), or cannot be written.
+    """
+    _refuse_unknown_ending(report)
+    _refuse_what_must_not_be_written(OutputPlan({}, report), cases, overwrite=overwrite)
+
+
+def _refuse_what_must_not_be_written(
+    plan: OutputPlan, cases: Sequence[Case], *, overwrite: bool
+) -> None:
     _refuse_inputs(plan, cases)
     _refuse_existing(plan, overwrite=overwrite)
     for folder in sorted({path.parent for path in plan.files}):
-        _refuse_unwritable(folder)
-    return plan
+        _refuse_unwritable(folder, plan.option)
+
+
+def _refuse_unknown_ending(report: Path) -> None:
+    if report.suffix.lower() not in REPORT_ENDINGS:
+        raise ValueError(f"--report {report}: expected a name that ends in .csv or .json")
 
 
 def _lay_out(
     cases: Sequence[Case], output: Path, report: Path | None, *, with_probabilities: bool
 ) -> OutputPlan:
-    if report is not None and report.suffix.lower() not in REPORT_ENDINGS:
-        raise ValueError(f"--report {report}: expected a name that ends in .csv or .json")
+    if report is not None:
+        _refuse_unknown_ending(report)
     if output.is_dir() or not _is_file_name(output, len(cases)):
         probabilities = output / "probabilities" if with_probabilities else None
         names = [
@@ -121,8 +148,8 @@ def _refuse_inputs(plan: OutputPlan, cases: Sequence[Case]) -> None:
         clash = inputs.get(_identity(path))
         if clash is not None:
             raise ValueError(
-                f"--output: expected to leave the inputs alone, but {path} is the input {clash}; "
-                "choose another folder or name"
+                f"{plan.option}: expected to leave the inputs alone, but {path} is the input "
+                f"{clash}; choose another folder or name"
             )
 
 
@@ -137,16 +164,16 @@ def _refuse_existing(plan: OutputPlan, *, overwrite: bool) -> None:
     existing = [path for path in plan.files if path.exists()]
     folders = [path for path in existing if path.is_dir()]
     if folders:
-        raise ValueError(f"--output: expected file names, but {folders[0]} is a folder")
+        raise ValueError(f"{plan.option}: expected file names, but {folders[0]} is a folder")
     if existing and not overwrite:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise ValueError(
-            f"--output: expected new files, but {existing[0]}{more} exists; choose another folder "
-            "or name, or say --overwrite"
+            f"{plan.option}: expected new files, but {existing[0]}{more} exists; choose another "
+            "folder or name, or say --overwrite"
         )
 
 
-def _refuse_unwritable(folder: Path) -> None:
+def _refuse_unwritable(folder: Path, option: str) -> None:
     ancestor = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         # Asking for permission says too little (root, read-only and special file systems).
@@ -154,7 +181,7 @@ def _refuse_unwritable(folder: Path) -> None:
             pass
     except OSError as error:
         raise ValueError(
-            f"--output {folder}: expected a folder that can be written, got "
+            f"{option} {folder}: expected a folder that can be written, got "
             f"{(error.strerror or str(error)).lower()!r} at {ancestor}; choose another"
         ) from None
 

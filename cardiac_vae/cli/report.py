@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from cardiac_vae.anatomy.criteria import CRITERIA, VolumeVerdict
+from cardiac_vae.anatomy.criteria import VolumeVerdict
+from cardiac_vae.cli.check_report import in_words
 from cardiac_vae.cli.console import Failure, print_table, say, say_failures, short_names
 from cardiac_vae.cli.outputs import replacing
 from cardiac_vae.refinement.refine import RefinementResult
@@ -48,12 +49,8 @@ class SliceChange:
 
     def describe(self) -> str:
         """Return the change in words."""
-        reasons = ", ".join(
-            f"{CRITERIA[name].description} by {value:.3g} {CRITERIA[name].unit}".rstrip()
-            for name, value in self.broken.items()
-        )
-        changed = f"{self.route} ({self.changed_pixels} px)"
-        return f"slice {self.slice}: {reasons or 'nothing broken'} -> {changed}"
+        reasons = in_words(self.broken) or "nothing broken"
+        return f"slice {self.slice}: {reasons} -> {self.route} ({self.changed_pixels} px)"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     surprise(x) = E_q[log q(z | x) - log p(x | z) - log p(z)] - E_q[log p_density(z) - log p(z)]
 
 It is high for a mask that the model cannot draw, and for one whose code lies where no heart's code
-does. A number of nats says little by itself: its rank among the training hearts says more.
+does. A number of nats says little by itself: its rank among the training hearts says more
+(``surprise_scale``).
 """
 
 import torch
@@ -28,8 +29,9 @@ def surprise(
     The means over q(z | x) are over ``num_draws`` draws, from torch's global generator.
 
     Raises:
-        ValueError: if the model has no bound.
+        ValueError: if the model has no bound, or the density is over other codes than the model's.
     """
+    _require_fit(model, density)
     device = next(model.parameters()).device
     batches = torch.split(masks, batch_size)
     told = [None] * len(batches) if condition is None else torch.split(condition, batch_size)
@@ -41,9 +43,10 @@ def surprise(
     return torch.cat(found)
 
 
-def rank(nats: Tensor, cohort: Tensor) -> Tensor:
-    """Return which share (N,) of the hearts of a cohort (M,) surprises less than each of (N,)."""
-    return torch.searchsorted(cohort.sort().values, nats) / len(cohort)
+@torch.no_grad()
+def has_bound(model: ShapeModel, masks: Tensor) -> bool:
+    """Say whether a model bounds likelihoods, asked of any label maps (N, H, W) that it takes."""
+    return model(one_hot(masks).to(next(model.parameters()).device))[1].has_bound
 
 
 def _of_one_draw(
@@ -59,3 +62,19 @@ def _of_one_draw(
     noise = model.noise_of(latents[: density.num_groups], condition)
     gain = density.log_ratio([e.cpu() for e in noise])
     return terms.negative_elbo.double().cpu() - gain
+
+
+def _require_fit(model: ShapeModel, density: CodeDensity) -> None:
+    """Refuse a density over codes of other sizes than the model's.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    expected = model.latent_sizes[: density.num_groups]
+    sizes = [torch.Size(shape).numel() for shape in density.group_shapes]
+    if not model.has_noise or sizes != expected:
+        codes = f"{expected} scalars in its top groups" if model.has_noise else "no normals"
+        raise ValueError(
+            f"density: expected one over the codes of the model, {type(model).__module__} with "
+            f"{codes}, got one over {sizes}; take the density that was fitted to this model"
+        )

@@ -23,6 +23,7 @@ def densities(recipes: Sequence[RecipeResults]) -> Section:
         return Section("densities", "Densities over codes", [])
     scored = next(recipe.densities for recipe in recipes if recipe.densities.get("densities"))
     passes = len(next(iter(scored["densities"].values()))["valid_samples"]) - 1
+    is_rejected = any("rejection" in scores for scores in scored["densities"].values())
     heads = {
         "Valid samples (%)": [
             ("as drawn", ""),
@@ -31,6 +32,13 @@ def densities(recipes: Sequence[RecipeResults]) -> Section:
         "After the last pass": [("Frechet", ""), ("Coverage", "%")],
         "Held-out hearts": [("Gain", "nats")],
     }
+    if is_rejected:
+        heads["Drawn until it is a heart"] = [
+            ("Valid", "%"),
+            ("Tries per heart", ""),
+            ("Frechet", ""),
+            ("Coverage", "%"),
+        ]
     return Section(
         "densities",
         "Densities over codes",
@@ -62,6 +70,16 @@ def _cells(scores: Mapping[str, Any]) -> list[Cell]:
         _cell(scores["frechet"], 2),
         _cell(scores["coverage"], 1, 100),
         _cell(scores["nats_gained"], 1),
+        *(_of_rejection(scores["rejection"]) if "rejection" in scores else ()),
+    ]
+
+
+def _of_rejection(scores: Mapping[str, Any]) -> list[Cell]:
+    return [
+        _cell(scores["valid_samples"], 1, 100),
+        Cell(number(scores["tries_per_heart"], 1)),
+        _cell(scores["frechet"], 2),
+        _cell(scores["coverage"], 1, 100),
     ]
 
 

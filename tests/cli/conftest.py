@@ -87,6 +87,23 @@ def refine(run: Run, tiny_model: Path) -> Run:
 
 
 @pytest.fixture(scope="session")
+def tiny_density(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a density over the codes of the small model."""
+    import torch
+
+    from cardiac_vae.anchors import read_anchors
+    from cardiac_vae.checkpoint import load_model
+    from cardiac_vae.densities.fit import DensityConfig, fit_code_density
+    from cardiac_vae.densities.surprise_scale import SurpriseScale
+
+    model, hearts = load_model(tiny_model), torch.from_numpy(read_anchors(tiny_model))
+    density = fit_code_density(model, hearts, DensityConfig(kind="kernels"))
+    folder = tmp_path_factory.mktemp("density")
+    SurpriseScale.of(model, density, hearts).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of an untrained segmenter; what it finds is noise."""
     import torch

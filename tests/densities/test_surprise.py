@@ -5,7 +5,7 @@ from cardiac_vae.data.transforms import one_hot
 from cardiac_vae.densities.code_density import CodeDensity
 from cardiac_vae.densities.fit import DensityConfig, fit_code_density
 from cardiac_vae.densities.normal_mixture import NormalMixture
-from cardiac_vae.densities.surprise import rank, surprise
+from cardiac_vae.densities.surprise import surprise
 
 
 def prior_of(size):
@@ -17,11 +17,11 @@ def prior_of(size):
 def test_with_the_prior_itself_the_surprise_is_the_negative_elbo(build, masks):
     model = build("vae")
     torch.manual_seed(0)
-    found = surprise(model, prior_of(3), masks, num_draws=400)
+    found = surprise(model, prior_of(3), masks, num_draws=100)
     torch.manual_seed(1)
-    bounds = [model(one_hot(masks))[1].negative_elbo for _ in range(400)]
+    bounds = [model(one_hot(masks))[1].negative_elbo for _ in range(100)]
     expected = torch.stack(bounds).double()
-    error = (2 * expected.var(dim=0) / 400).sqrt()
+    error = (2 * expected.var(dim=0) / 100).sqrt()
     assert ((found - expected.mean(dim=0)).abs() < 5 * error + 1e-3).all()
 
 
@@ -35,11 +35,6 @@ def test_a_density_at_the_codes_lowers_the_surprise_by_what_it_gains(build, mask
     codes = [model.encode(one_hot(masks), temperature=1.0) for _ in range(50)]
     gain = torch.stack([density.log_ratio(z) for z in codes]).mean(dim=0)
     torch.testing.assert_close(before - after, gain, rtol=0.2, atol=3.0)
-
-
-def test_the_rank_is_the_share_of_hearts_that_surprise_less():
-    cohort = torch.tensor([5.0, 1.0, 3.0, 2.0])
-    assert rank(torch.tensor([0.0, 2.5, 9.0]), cohort).tolist() == [0.0, 0.5, 1.0]
 
 
 def test_a_model_without_a_bound_is_refused(build, masks):

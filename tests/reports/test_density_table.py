@@ -33,5 +33,24 @@ def test_each_density_is_a_line_and_the_prior_gains_nothing():
     assert "vq_vae" not in table
 
 
+def test_what_rejection_comes_to_has_its_columns_where_it_was_scored():
+    found = {"prior": scores(0.11, None), "kernels": scores(0.7, of(20.0, 18.0, 23.0))}
+    assert "Tries per heart" not in densities([recipe("vae", found)]).parts[-1]
+    for kind, tries in (("prior", None), ("kernels", 1.43)):
+        found[kind]["rejection"] = {
+            "valid_samples": of(1.0, 0.98, 1.0),
+            "acceptance": of(0.7, 0.6, 0.8),
+            "tries_per_heart": tries,
+            "frechet": of(0.5, 0.4, 0.6),
+            "coverage": of(0.81, 0.8, 0.82),
+        }
+    table = densities([recipe("vae", found)]).parts[-1]
+    assert "Tries per heart" in table
+    prior, kernels = table.split("<tr>")[-2:]
+    assert "<td>1.4</td>" in kernels
+    assert "<td>\N{EN DASH}</td>" in prior
+    assert "81.0<small>[80.0, 82.0]</small>" in kernels
+
+
 def test_a_study_without_densities_has_no_such_section():
     assert densities([recipe("vq_vae", {})]).parts == []
