@@ -27,7 +27,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # budgets: at most 20 minutes per model on two cores.
 ACDC ?=
 DENSITIES = density.density.num_components=20 density.density.num_draws=2 \
-	density.num_samples=256 density.max_slices=5000
+	density.num_samples=256 density.max_slices=5000 \
+	density.surprise.num_hearts=300
 ACDC_DATA = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) prepare.seed=5 \
 	calibrate.observation.most_voxels=200000
 ACDC_PARAMS = $(ACDC_DATA) train.fit.steps=4400 train.fit.validate_every=1100 \
