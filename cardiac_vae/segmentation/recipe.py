@@ -1,4 +1,4 @@
-"""A segmenter that the study compares: its network, and how its training differs from the others'."""
+"""A segmenter that the study compares: its network, and how its training differs."""
 
 from collections.abc import Mapping
 from pathlib import Path
