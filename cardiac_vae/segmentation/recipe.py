@@ -47,7 +47,9 @@ class SegmenterRecipe(StrictConfig):
             ValueError: if a setting is unknown or out of range; ``where`` names where they are.
         """
         whole = FitConfig.parse({**study, **self.fit}, where)
+        lengths = {name: getattr(whole, name) for name in SCHEDULE}
         shrunk = {
-            name: max(round(self.share_of_steps * getattr(whole, name)), 1) for name in SCHEDULE
+            name: max(round(self.share_of_steps * length), min(length, 1))
+            for name, length in lengths.items()
         }
         return whole.model_copy(update=shrunk)

@@ -18,9 +18,10 @@ def test_a_share_shrinks_the_whole_schedule_and_nothing_else():
     assert config.model_copy(update=schedule) == whole
 
 
-def test_a_share_of_few_steps_leaves_one():
-    config = SegmenterRecipe(share_of_steps=0.1).fit_config({"steps": 4, "validate_every": 2}, "p")
-    assert (config.steps, config.validate_every) == (1, 1)
+def test_a_share_of_few_steps_leaves_one_and_of_none_none():
+    study = {"steps": 4, "validate_every": 2, "warmup_steps": 0}
+    config = SegmenterRecipe(share_of_steps=0.1).fit_config(study, "params")
+    assert (config.steps, config.validate_every, config.warmup_steps) == (1, 1, 0)
 
 
 def test_the_recipe_s_settings_stand_in_place_of_the_study_s():
