@@ -45,6 +45,12 @@ LADDER_PARAMS = $(ACDC_DATA) train.fit.steps=$(STEPS) train.fit.validate_every=$
 EVERY_RECIPE = $(foreach file,$(wildcard configs/models/*.yaml),-S \
 	configs/recipes.yaml:++recipes.$(basename $(notdir $(file)))=$(shell sed -n 's/^module: *//p' $(file)))
 
+# Every segmenter there is, likewise: each is trained, applied and calibrated. Whose masks are refined
+# is -S configs/recipes.yaml:segmenter=<name>.
+COMMA := ,
+EVERY_SEGMENTER = -S 'configs/recipes.yaml:segmenters=[$(subst $() $(),$(COMMA),$(sort \
+	$(basename $(notdir $(wildcard configs/segmenters/*.yaml)))))]'
+
 .PHONY: help repro acdc ladder test lint ui bench clean
 
 help: ## list the targets
@@ -87,5 +93,5 @@ bench: $(INSTALLED) ## time training, refining and the variational fits on this 
 	$(BIN)/python -m benchmarks.variational
 
 clean: ## remove what the stages made; the environment stays
-	rm -rf data/raw data/prepared data/segmented data/refined models calibration densities reports mlruns mlflow.db
+	rm -rf data/raw data/prepared data/segmented data/refined models segmenters calibration densities reports mlruns mlflow.db
 	rm -rf .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,9 @@
-"""DVC stage ``calibrate``: validation patients, segmented -> how their segmenter errs.
+"""DVC stage ``calibrate``: validation patients, segmented -> how one segmenter errs.
 
-python -m pipelines.calibrate
+python -m pipelines.calibrate <segmenter>
 """
 
+import sys
 from pathlib import Path
 
 from cardiac_vae import tracking
@@ -19,7 +20,8 @@ PARAMS = Path("configs/params.yaml")
 
 
 def main() -> None:
-    """Run the stage."""
+    """Run the stage for the segmenter named on the command line."""
+    [name] = sys.argv[1:]
     raw, prepared = Path("data/raw"), Path("data/prepared")
     source = SourceConfig.parse(read_section(PARAMS, "data"), f"{PARAMS}: data")
     preparation = PreparationConfig.parse(read_section(PARAMS, "prepare"), f"{PARAMS}: prepare")
@@ -32,12 +34,12 @@ def main() -> None:
         for paths in CASE_PATHS[source.reader](raw)
         if paths.patient_id in patients
     )
-    with tracking.stage_run("calibrate", params, {"data": source.name}):
+    with tracking.stage_run("calibrate", params, {"model": name, "data": source.name}):
         calibration, summary = fit_and_score_calibration(
-            cases, Path("data/segmented"), prepared, config
+            cases, Path("data/segmented") / name, prepared, config
         )
-        calibration.save(Path("calibration"))
-        tracking.record_metrics(Path("reports/calibrate.json"), summary)
+        calibration.save(Path("calibration") / name)
+        tracking.record_metrics(Path(f"reports/calibrate/{name}.json"), summary)
 
 
 if __name__ == "__main__":

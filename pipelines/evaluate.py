@@ -1,6 +1,6 @@
 """DVC stage ``evaluate``: masks and a shape model against the experts -> scores per case, summary.
 
-python -m pipelines.evaluate <recipe>
+python -m pipelines.evaluate <recipe> <segmenter>
 """
 
 import sys
@@ -25,8 +25,8 @@ PARAMS = Path("configs/params.yaml")
 
 
 def main() -> None:
-    """Run the stage for the recipe named on the command line."""
-    [recipe] = sys.argv[1:]
+    """Run the stage for the recipe and the segmenter named on the command line."""
+    recipe, segmenter = sys.argv[1:]
     raw, prepared = Path("data/raw"), Path("data/prepared")
     source = SourceConfig.parse(read_section(PARAMS, "data"), f"{PARAMS}: data")
     preparation = PreparationConfig.parse(read_section(PARAMS, "prepare"), f"{PARAMS}: prepare")
@@ -39,13 +39,16 @@ def main() -> None:
         for paths in CASE_PATHS[source.reader](raw)
         if paths.patient_id in patients
     )
-    with tracking.stage_run("evaluate", params, {"model": recipe, "data": source.name}):
-        rows = evaluate_cases(cases, Path("data/segmented"), Path("data/refined") / recipe)
+    segmented, refined = Path("data/segmented") / segmenter, Path("data/refined") / recipe
+    tags = {"model": recipe, "segmenter": segmenter, "data": source.name}
+    with tracking.stage_run("evaluate", params, tags):
+        rows = evaluate_cases(cases, segmented, refined)
         write_csv(Path(f"reports/evaluate/{recipe}.csv"), rows)
         factors = raw / FACTORS_FILE if source.name == "phantom" else None
         model = load_model(Path("models") / recipe)
         summary = {
             "data": source.name,
+            "segmenter": segmenter,
             "split": config.split,
             "patients": sorted(patients),
             "scans": {scans: summarize(rows[scans], seed=config.seed) for scans in rows},

@@ -1,6 +1,6 @@
-"""DVC stage ``refine``: the segmenter's masks -> plausible masks, by one shape model.
+"""DVC stage ``refine``: a segmenter's masks -> plausible masks, by one shape model.
 
-python -m pipelines.refine <recipe>
+python -m pipelines.refine <recipe> <segmenter>
 """
 
 import sys
@@ -17,15 +17,17 @@ PARAMS = Path("configs/params.yaml")
 
 
 def main() -> None:
-    """Run the stage for the recipe named on the command line."""
-    [recipe] = sys.argv[1:]
+    """Run the stage for the recipe and the segmenter named on the command line."""
+    recipe, segmenter = sys.argv[1:]
     data = read_section(PARAMS, "data")["name"]
     params = read_section(PARAMS, "refine")
     config = RefinementConfig.parse(params, f"{PARAMS}: refine")
-    with tracking.stage_run("refine", params, {"model": recipe, "data": data}):
-        calibration = Calibration.load(Path("calibration"))
+    tags = {"model": recipe, "segmenter": segmenter, "data": data}
+    with tracking.stage_run("refine", params, tags):
+        calibration = Calibration.load(Path("calibration") / segmenter)
         refiner = Refiner.load(Path("models") / recipe, config, calibration)
-        summary = refine_cases(Path("data/segmented"), refiner, Path("data/refined") / recipe)
+        segmented = Path("data/segmented") / segmenter
+        summary = refine_cases(segmented, refiner, Path("data/refined") / recipe)
         tracking.record_metrics(Path(f"reports/refine/{recipe}.json"), summary)
 
 

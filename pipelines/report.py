@@ -1,8 +1,9 @@
 """DVC stage ``report``: all that the other stages left on file -> reports/report.html.
 
-python -m pipelines.report
+python -m pipelines.report <segmenter>
 """
 
+import sys
 from pathlib import Path
 
 from cardiac_vae import tracking
@@ -17,7 +18,8 @@ PARAMS = Path("configs/params.yaml")
 
 
 def main() -> None:
-    """Run the stage."""
+    """Run the stage for the segmenter, named on the command line, whose masks were refined."""
+    [segmenter] = sys.argv[1:]
     source = SourceConfig.parse(read_section(PARAMS, "data"), f"{PARAMS}: data")
     params = {**read_section(PARAMS, "prepare"), "reader": source.reader}
     preparation = PreparationConfig.parse(params, f"{PARAMS}: prepare")
@@ -29,7 +31,7 @@ def main() -> None:
             "Seed": str(preparation.seed),
             "Commit": tracking.git_commit(),
         }
-        report = build_report(Path(), preparation, models, facts)
+        report = build_report(Path(), preparation, segmenter, models, facts)
         path = Path("reports/report.html")
         path.write_text(report.page)
         tracking.log_artifact(path)

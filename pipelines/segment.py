@@ -1,8 +1,9 @@
-"""DVC stage ``segment``: raw scans, clean and corrupted -> the segmenter's masks, probabilities.
+"""DVC stage ``segment``: raw scans, clean and corrupted -> one segmenter's masks, probabilities.
 
-python -m pipelines.segment
+python -m pipelines.segment <segmenter>
 """
 
+import sys
 from pathlib import Path
 
 from cardiac_vae import tracking
@@ -18,17 +19,18 @@ PARAMS = Path("configs/params.yaml")
 
 
 def main() -> None:
-    """Run the stage."""
+    """Run the stage for the segmenter named on the command line."""
+    [name] = sys.argv[1:]
     source = SourceConfig.parse(read_section(PARAMS, "data"), f"{PARAMS}: data")
     params = read_section(PARAMS, "segment")
     config = CohortConfig.parse(params, f"{PARAMS}: segment")
     patients = patients_of(Path("data/prepared/splits.json"), config.splits)
     raw = CASE_PATHS[source.reader](Path("data/raw"))
     cases = [paths for paths in raw if paths.patient_id in patients]
-    with tracking.stage_run("segment", params, {"data": source.name}):
-        segmenter = Segmenter.load(Path("models/segmenter"))
-        summary = segment_cases(cases, segmenter, config, Path("data/segmented"))
-        tracking.record_metrics(Path("reports/segment.json"), summary)
+    with tracking.stage_run("segment", params, {"model": name, "data": source.name}):
+        segmenter = Segmenter.load(Path("segmenters") / name)
+        summary = segment_cases(cases, segmenter, config, Path("data/segmented") / name)
+        tracking.record_metrics(Path(f"reports/segment/{name}.json"), summary)
 
 
 if __name__ == "__main__":

@@ -1,35 +1,38 @@
-"""DVC stage ``train_segmenter``: prepared images and masks -> models/segmenter.
+"""DVC stage ``train_segmenter``: prepared images and masks -> one segmenter, as its recipe says.
 
-python -m pipelines.train_segmenter
+python -m pipelines.train_segmenter <segmenter>
 """
 
+import sys
 from pathlib import Path
 
 from cardiac_vae import tracking
 from cardiac_vae.config import read_section
-from cardiac_vae.segmentation.network import SegmenterConfig
+from cardiac_vae.segmentation.recipe import SegmenterRecipe
 from cardiac_vae.segmentation.training import train_segmenter
-from cardiac_vae.training.fit import FitConfig
 from pipelines.stage import run
 
 PARAMS = Path("configs/params.yaml")
 
 
 def main() -> None:
-    """Run the stage."""
+    """Run the stage for the segmenter named on the command line."""
+    [name] = sys.argv[1:]
+    path = Path(f"configs/segmenters/{name}.yaml")
+    recipe = SegmenterRecipe.read(path)
     data = read_section(PARAMS, "data")["name"]
-    params = read_section(PARAMS, "train_segmenter")
-    settings = SegmenterConfig.parse(params["settings"], f"{PARAMS}: train_segmenter.settings")
-    config = FitConfig.parse(params["fit"], f"{PARAMS}: train_segmenter.fit")
-    with tracking.stage_run("train_segmenter", params, {"data": data}):
+    study = read_section(PARAMS, "train_segmenter")["fit"]
+    config = recipe.fit_config(study, f"{PARAMS}: train_segmenter.fit, or {path}: fit")
+    logged = {"recipe": recipe.model_dump(), "fit": config.model_dump()}
+    with tracking.stage_run("train_segmenter", logged, {"model": name, "data": data}):
         summary = train_segmenter(
             Path("data/prepared"),
-            Path("models/segmenter"),
-            settings,
+            Path("segmenters") / name,
+            recipe,
             config,
             tracking.lightning_logger(),
         )
-        tracking.record_metrics(Path("reports/train_segmenter.json"), summary)
+        tracking.record_metrics(Path(f"reports/train_segmenter/{name}.json"), summary)
 
 
 if __name__ == "__main__":

@@ -16,28 +16,41 @@ from imports import PACKAGE, ROOT, reached_from
 
 from cardiac_vae.config import read_yaml, write_yaml
 from cardiac_vae.models import available_models, build_model
+from cardiac_vae.segmentation.network import build_network
+from cardiac_vae.segmentation.recipe import SegmenterRecipe
 from pipelines.stage import run
 
 RECIPES = sorted((ROOT / "configs" / "models").glob("*.yaml"))
 PIPELINE = read_yaml(ROOT / "dvc.yaml")
-COMPARED = read_yaml(ROOT / "configs" / "recipes.yaml")["recipes"]
+STUDY = read_yaml(ROOT / "configs" / "recipes.yaml")
+COMPARED = STUDY["recipes"]
 EVERY_RECIPE = {path.stem: read_yaml(path)["module"] for path in RECIPES}
 TRIED = COMPARED | {key: EVERY_RECIPE[key] for key in ("pca", "ae", "cvae", "vq_vae")}
 """A study of a few steps compares also: a fit in closed form, no prior, conditions, tokens."""
+TRIED_SEGMENTERS = ["unet", "segresnet_15"]
+SEGMENTERS = sorted((ROOT / "configs" / "segmenters").glob("*.yaml"))
+EVERY_SEGMENTER = {path.stem: path.stem for path in SEGMENTERS}
+ITEMS = {"${recipes}": EVERY_RECIPE, "${segmenters}": EVERY_SEGMENTER}
+"""What a stage may be repeated for: any of them can be part of a study."""
 
 
 def stages() -> dict[str, dict[str, Any]]:
-    """Return the stages by name, those of ``foreach`` once per recipe with its values filled in."""
+    """Return the stages by name, those of ``foreach`` once per item with its values filled in."""
     resolved = {}
     for name, stage in PIPELINE["stages"].items():
         if "foreach" not in stage:
-            resolved[name] = stage
+            resolved[name] = filled_in(stage)
             continue
-        assert stage["foreach"] == "${recipes}"
-        for key, item in EVERY_RECIPE.items():  # any of them can be compared
-            text = yaml.safe_dump(stage["do"]).replace("${key}", key).replace("${item}", item)
-            resolved[f"{name}@{key}"] = yaml.safe_load(text)
+        for key, item in ITEMS[stage["foreach"]].items():
+            resolved[f"{name}@{key}"] = filled_in(stage["do"], key=key, item=item)
     return resolved
+
+
+def filled_in(stage: dict[str, Any], **values: str) -> dict[str, Any]:
+    text = yaml.safe_dump(stage)
+    for name, value in {"segmenter": STUDY["segmenter"], **values}.items():
+        text = text.replace(f"${{{name}}}", value)
+    return yaml.safe_load(text)
 
 
 STAGES = stages()
@@ -122,6 +135,11 @@ def test_what_is_compared_are_recipes_with_their_model():
     assert len(COMPARED) > 1
 
 
+def test_the_refined_masks_are_those_of_a_segmenter_of_the_study():
+    assert STUDY["segmenter"] in STUDY["segmenters"]
+    assert set(STUDY["segmenters"]) <= set(EVERY_SEGMENTER)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_builds(path: Path):
     recipe = read_yaml(path)
@@ -129,6 +147,22 @@ def test_every_recipe_builds(path: Path):
     model = build_model(recipe["module"], recipe["settings"])
     assert sum(parameter.numel() for parameter in model.parameters()) > 0
     assert path.read_text().startswith("#"), "a recipe starts with its paper, command and numbers"
+
+
+@pytest.mark.parametrize("path", SEGMENTERS, ids=lambda path: path.stem)
+def test_every_segmenter_builds_and_fits_the_prepared_pixels(path: Path):
+    recipe = SegmenterRecipe.read(path)
+    params = read_yaml(ROOT / "configs" / "params.yaml")
+    assert recipe.fit_config(params["train_segmenter"]["fit"], str(path)).steps > 0
+    assert recipe.settings.pixel_mm == params["prepare"]["pixel_mm"]
+    assert sum(parameter.numel() for parameter in build_network(recipe.settings).parameters()) > 0
+    assert path.read_text().startswith("#"), "a recipe starts with what it is, command and numbers"
+
+
+def test_the_segmenters_are_of_more_than_one_strength_and_architecture():
+    recipes = [SegmenterRecipe.read(path) for path in SEGMENTERS]
+    assert len({recipe.settings.architecture for recipe in recipes}) > 1
+    assert any(recipe.num_patients for recipe in recipes)
 
 
 TINY = {
@@ -165,7 +199,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copyfile(source, target)
     params = root / "configs" / "params.yaml"
     write_yaml(params, merged(read_yaml(params), TINY))
-    write_yaml(root / "configs" / "recipes.yaml", {"recipes": TRIED})
+    few = root / "configs" / "segmenters" / "segresnet_15.yaml"
+    write_yaml(few, merged(read_yaml(few), {"num_patients": 3}))
+    study = {**STUDY, "recipes": TRIED, "segmenters": TRIED_SEGMENTERS}
+    write_yaml(root / "configs" / "recipes.yaml", study)
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     dvc(root, "repro")
     return root
@@ -184,7 +221,8 @@ def dvc(project: Path, *arguments: str) -> str:
 
 @pytest.mark.slow
 def test_the_whole_study_runs_and_runs_once(project: Path):
-    stages = [name for name in STAGES if name.partition("@")[2] in ("", *TRIED)]
+    tried = ("", *TRIED, *TRIED_SEGMENTERS)
+    stages = [name for name in STAGES if name.partition("@")[2] in tried]
     for stage in map(STAGES.__getitem__, stages):
         for output in [*stage["outs"], *stage.get("metrics", [])]:
             path = project / (output if isinstance(output, str) else next(iter(output)))
@@ -216,6 +254,16 @@ def test_a_changed_recipe_reruns_that_recipe_only(project: Path):
     changed = set(json.loads(dvc(project, "status", "--json")))
     recipe.write_text(text)
     assert changed == {"train@vae"}
+
+
+@pytest.mark.slow
+def test_a_changed_segmenter_reruns_that_segmenter_only(project: Path):
+    recipe = project / "configs" / "segmenters" / "segresnet_15.yaml"
+    text = recipe.read_text()
+    write_yaml(recipe, merged(read_yaml(recipe), {"num_patients": 4}))
+    changed = set(json.loads(dvc(project, "status", "--json")))
+    recipe.write_text(text)
+    assert changed == {"train_segmenter@segresnet_15"}
 
 
 @pytest.mark.slow

@@ -65,6 +65,26 @@ def split_patients(
     return {name: sorted(patients) for name, patients in splits.items()}
 
 
+def some_patients(groups: Mapping[str, str], num_patients: int, seed: int = 0) -> list[str]:
+    """Return so many of the patients, sorted, each group in its proportion.
+
+    Args:
+        groups: The group of each patient, by patient.
+        num_patients: How many to choose.
+        seed: Chooses them within their group.
+
+    Raises:
+        ValueError: if there are not as many.
+    """
+    if num_patients > len(groups):
+        raise ValueError(
+            f"num_patients: expected at most the {len(groups)} patients there are to choose from, "
+            f"got {num_patients}; lower it or prepare more patients"
+        )
+    sizes = SplitSizes(train=num_patients, validation=len(groups) - num_patients, test=0)
+    return split_patients(groups, sizes, seed=seed)["train"]
+
+
 def _subjects(
     groups: Mapping[str, str], same_subject: Sequence[Sequence[str]]
 ) -> list[tuple[str, ...]]:

@@ -48,7 +48,8 @@ class Study:
         root: The folder that holds reports/, data/ and models/.
         recipes: The evaluated recipes, by name.
         preparation: reports/prepare.json, empty if there is none.
-        segmenter: reports/train_segmenter.json, empty if there is none.
+        segmenter: The one whose masks were refined.
+        segmenter_training: reports/train_segmenter/<segmenter>.json: "fit", empty if there is none.
         cases: The files of each raw case, by case id.
         labels: The raw dataset's own labels.
     """
@@ -56,14 +57,15 @@ class Study:
     root: Path
     recipes: Sequence[RecipeResults]
     preparation: Mapping[str, Any]
-    segmenter: Mapping[str, Any]
+    segmenter: str
+    segmenter_training: Mapping[str, Any]
     cases: Mapping[str, CasePaths]
     labels: LabelMap
 
     def picture(self, recipe: str, scans: str, case_id: str, title: str) -> PicturedCase:
         """Read the image and the masks of a case, as they were refined."""
         case = read_case(self.cases[case_id], self.labels)
-        segmented = self.root / "data" / "segmented" / scans
+        segmented = self.root / "data" / "segmented" / self.segmenter / scans
         refined = self.root / "data" / "refined" / recipe / scans
         corrupted = segmented / f"{case_id}_scan.nii.gz"
         image = read_image(corrupted).volume if corrupted.is_file() else case.image
@@ -77,8 +79,13 @@ class Study:
         )
 
 
-def read_study(root: Path, preparation: PreparationConfig) -> Study:
-    """Read everything but the volumes; ``preparation`` says how data/raw is read.
+def read_study(root: Path, preparation: PreparationConfig, segmenter: str) -> Study:
+    """Read everything but the volumes.
+
+    Args:
+        root: The folder that holds reports/, data/ and models/.
+        preparation: Says how data/raw is read.
+        segmenter: Whose masks were refined.
 
     Raises:
         FileNotFoundError: if no recipe was evaluated.
@@ -104,7 +111,8 @@ def read_study(root: Path, preparation: PreparationConfig) -> Study:
             for name in names
         ],
         preparation=_read(reports / "prepare.json"),
-        segmenter=_read(reports / "train_segmenter.json"),
+        segmenter=segmenter,
+        segmenter_training=_read(reports / "train_segmenter" / f"{segmenter}.json").get("fit", {}),
         cases={
             paths.case_id: paths for paths in CASE_PATHS[preparation.reader](root / "data" / "raw")
         },

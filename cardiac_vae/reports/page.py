@@ -35,6 +35,7 @@ class Report:
 def build_report(
     root: Path,
     preparation: PreparationConfig,
+    segmenter: str,
     models: Mapping[str, ShapeModel],
     facts: Mapping[str, str],
 ) -> Report:
@@ -43,13 +44,14 @@ def build_report(
     Args:
         root: The folder that holds reports/ and data/.
         preparation: Says how data/raw is read.
+        segmenter: Whose masks were refined.
         models: The shape models by recipe, in evaluation mode; those given are pictured.
         facts: What the header says of the study besides its patients: data, seed, commit.
 
     Raises:
         FileNotFoundError: if no recipe was evaluated, or a volume that is to be shown is missing.
     """
-    study = read_study(root, preparation)
+    study = read_study(root, preparation, segmenter)
     split = study.recipes[0].summary["split"]
     slices = held_out_slices(read_prepared(root / "data" / "prepared", split))
     pictures = {name: pictures_of(name, model, slices) for name, model in models.items()}
@@ -83,5 +85,6 @@ def _facts(study: Study) -> dict[str, str]:
     facts = {"Scored split": split}
     if counts:
         facts["Patients"] = ", ".join(f"{number} {name}" for name, number in counts.items())
+    facts["Segmenter"] = study.segmenter
     facts["Recipes"] = ", ".join(recipe.name for recipe in study.recipes)
     return facts

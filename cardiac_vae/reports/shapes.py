@@ -48,7 +48,7 @@ def training(study: Study) -> Section:
     A training report may hold ``history``: what was logged -> points (step, value).
     """
     fitted = {recipe.name: recipe.training for recipe in study.recipes}
-    fitted["segmenter"] = study.segmenter
+    fitted[f"segmenter {study.segmenter}"] = study.segmenter_training
     fitted = {name: values for name, values in fitted.items() if values}
     lines = [
         [

@@ -1,8 +1,12 @@
-"""The segmenter's settings, its network, and what the network is shown.
+"""A segmenter's settings, its network, and what the network is shown.
 
-A 2-D U-Net of plain convolution blocks, MONAI's ``DynUNet`` (the architecture of nnU-Net, Isensee
-et al. 2021), between a space-to-depth and a depth-to-space: nothing runs at full resolution, which
-is where a U-Net on a CPU spends most of its time.
+A 2-D network of MONAI's between a space-to-depth and a depth-to-space: nothing runs at full
+resolution, which is where a segmenter on a CPU spends most of its time.
+
+- ``unet``: plain convolution blocks, skips joined as features (``DynUNet``, the architecture of
+  nnU-Net, Isensee et al. 2021);
+- ``segresnet``: an encoder of residual blocks, most of them at the coarsest level, a thin decoder,
+  skips added (``SegResNet``, Myronenko 2018, arXiv:1810.11654, without its autoencoder).
 """
 
 from typing import Literal, Self
@@ -26,10 +30,12 @@ PIXELS_AT_ONCE = 2**17
 
 
 class SegmenterConfig(StrictConfig):
-    """Settings of the segmenter and of how it is trained, beside the common ``FitConfig``.
+    """Settings of a segmenter and of the windows it is trained on, beside the common ``FitConfig``.
 
     Attributes:
-        channels: Features of each level, finest first; each level has half the side of the last.
+        architecture: Which network; one that was saved without it is a U-Net.
+        channels: Features of each level, finest first; each level has half the side of the last. A
+            SegResNet doubles them from level to level.
         patch_size: Pixels a side that are one position of the finest level.
         norm: Batch norm makes a slice's result independent of the window it is seen in.
         dropout: Share of features dropped in training.
@@ -37,12 +43,23 @@ class SegmenterConfig(StrictConfig):
         windows: The training windows, in pixels of ``pixel_mm``.
     """
 
+    architecture: Literal["unet", "segresnet"] = "unet"
     channels: tuple[PositiveInt, ...] = (32, 64, 96, 128, 160)
     patch_size: PositiveInt = 2
     norm: Literal["batch", "instance"] = "batch"
     dropout: float = Field(default=0.0, ge=0, lt=1)
     pixel_mm: PositiveFloat = 1.5
     windows: WindowConfig = WindowConfig()
+
+    @model_validator(mode="after")
+    def _channels_suit_the_architecture(self) -> Self:
+        doubled = tuple(self.channels[0] * 2**level for level in range(len(self.channels)))
+        if self.architecture == "segresnet" and self.channels != doubled:
+            raise ValueError(
+                f"channels: expected {doubled} of a segresnet, which doubles them from level to "
+                f"level, got {self.channels}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _window_can_be_halved(self) -> Self:
@@ -66,15 +83,25 @@ def build_network(config: SegmenterConfig) -> nn.Module:
 
     H and W must be divisible by ``config.multiple``.
     """
+    build = {"unet": _unet, "segresnet": _segresnet}[config.architecture]
+    pixels = config.patch_size**2
+    network = build(config, pixels, NUM_CLASSES * pixels)
+    return nn.Sequential(
+        nn.PixelUnshuffle(config.patch_size),
+        network.to(memory_format=torch.channels_last),
+        nn.PixelShuffle(config.patch_size),
+    )
+
+
+def _unet(config: SegmenterConfig, in_channels: int, out_channels: int) -> nn.Module:
     from monai.networks.nets import DynUNet  # here, as it takes seconds
 
     num_levels = len(config.channels)
     strides = [1, *[2] * (num_levels - 1)]
-    pixels = config.patch_size**2
-    network = DynUNet(
+    return DynUNet(
         spatial_dims=2,
-        in_channels=pixels,
-        out_channels=NUM_CLASSES * pixels,
+        in_channels=in_channels,
+        out_channels=out_channels,
         kernel_size=[3] * num_levels,
         strides=strides,
         upsample_kernel_size=strides[1:],
@@ -82,10 +109,21 @@ def build_network(config: SegmenterConfig) -> nn.Module:
         norm_name=(config.norm, {"affine": True}),
         dropout=config.dropout or None,
     )
-    return nn.Sequential(
-        nn.PixelUnshuffle(config.patch_size),
-        network.to(memory_format=torch.channels_last),
-        nn.PixelShuffle(config.patch_size),
+
+
+def _segresnet(config: SegmenterConfig, in_channels: int, out_channels: int) -> nn.Module:
+    from monai.networks.nets import SegResNet  # here, as it takes seconds
+
+    num_levels = len(config.channels)
+    return SegResNet(
+        spatial_dims=2,
+        init_filters=config.channels[0],
+        in_channels=in_channels,
+        out_channels=out_channels,
+        dropout_prob=config.dropout or None,
+        norm=(config.norm, {"affine": True}),
+        blocks_down=(1, *[2] * (num_levels - 2), 4),
+        blocks_up=(1,) * (num_levels - 1),
     )
 
 

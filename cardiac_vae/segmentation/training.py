@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cardiac_vae.data.geometry import PlaneGrid, heart_centre_mm
 from cardiac_vae.data.prepared import PreparedCase, read_prepared
+from cardiac_vae.data.splits import some_patients
 from cardiac_vae.labels import HEART
 from cardiac_vae.metrics.overlap import dice
 from cardiac_vae.segmentation.augmentation import random_windows
@@ -26,6 +27,7 @@ from cardiac_vae.segmentation.network import (
     normalize_image,
     slice_probabilities,
 )
+from cardiac_vae.segmentation.recipe import SegmenterRecipe
 from cardiac_vae.training.batches import StepBatches
 from cardiac_vae.training.fit import (
     FitConfig,
@@ -41,21 +43,27 @@ Volume = tuple[np.ndarray, np.ndarray]
 def train_segmenter(
     prepared: Path,
     folder: Path,
-    settings: SegmenterConfig,
+    recipe: SegmenterRecipe,
     fit_config: FitConfig,
     logger: Logger | None = None,
 ) -> dict[str, Any]:
-    """Fit a segmenter to the prepared training patients and save it in ``folder``.
+    """Fit a segmenter to prepared training patients and save it in ``folder``.
 
-    Returns plain values: how the fit went, the number of parameters and cases, and the mean Dice
-    of the saved weights on the validation volumes, at the segmenter's own pixel size.
+    ``fit_config`` is all that counts of how it is fitted: see ``SegmenterRecipe.fit_config``.
+
+    Returns plain values: how the fit went, the number of parameters and cases, the patients learnt
+    from, and the mean Dice of the saved weights on the validation volumes, at the segmenter's own
+    pixel size.
 
     Raises:
-        ValueError: if there is no training or no validation case, or their pixels are of another
-            size than ``settings.pixel_mm``.
+        ValueError: if there is no training or no validation case, fewer training patients than the
+            recipe asks for, or their pixels are of another size than ``settings.pixel_mm``.
     """
-    train, validation = (
-        read_volumes(prepared, split, settings.pixel_mm) for split in ("train", "validation")
+    settings = recipe.settings
+    cases = training_cases(prepared, recipe.num_patients, fit_config.seed)
+    train = read_volumes(cases, f"{prepared}: train", settings.pixel_mm)
+    validation = read_volumes(
+        read_prepared(prepared, "validation"), f"{prepared}: validation", settings.pixel_mm
     )
     torch.manual_seed(fit_config.seed)
     module = SegmenterModule(settings, fit_config)
@@ -79,6 +87,7 @@ def train_segmenter(
         "num_parameters": sum(parameter.numel() for parameter in module.parameters()),
         "num_train_cases": len(train),
         "num_validation_cases": len(validation),
+        "train_patients": sorted({case.patient_id for case in cases}),
         "validation_dice": mean_over_present(scores),
     }
 
@@ -151,16 +160,30 @@ class WholeVolumes:
             yield {"image": torch.from_numpy(image), "mask": torch.from_numpy(mask)}
 
 
-def read_volumes(prepared: Path, split: str, pixel_mm: float) -> list[Volume]:
-    """Return the volumes of one split, their images normalized.
+def training_cases(prepared: Path, num_patients: int | None, seed: int) -> list[PreparedCase]:
+    """Return the training cases of all patients, or of ``num_patients``, each with all its phases.
+
+    Raises:
+        ValueError: if there are fewer training patients.
+    """
+    cases = read_prepared(prepared, "train")
+    if num_patients is None:
+        return cases
+    groups = {case.patient_id: case.group for case in cases}
+    chosen = set(some_patients(groups, num_patients, seed))
+    return [case for case in cases if case.patient_id in chosen]
+
+
+def read_volumes(cases: Sequence[PreparedCase], where: str, pixel_mm: float) -> list[Volume]:
+    """Return the volumes of some cases, their images normalized; ``where`` names the cases.
 
     Raises:
         ValueError: if there is none, or no mask holds a heart.
     """
-    volumes = [_read_volume(case, pixel_mm) for case in read_prepared(prepared, split)]
+    volumes = [_read_volume(case, pixel_mm) for case in cases]
     if not any(mask.any() for _, mask in volumes):
         raise ValueError(
-            f"{prepared}: expected {split} cases with a heart, got {len(volumes)} cases and none "
+            f"{where}: expected cases with a heart, got {len(volumes)} cases and none "
             "with a heart; prepare more patients"
         )
     return volumes

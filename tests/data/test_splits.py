@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cardiac_vae.config import StrictConfig
-from cardiac_vae.data.splits import SplitSizes, split_patients
+from cardiac_vae.data.splits import SplitSizes, some_patients, split_patients
 
 ORDER = ("DCM", "HCM", "MINF", "NOR", "RV")
 ACDC = {f"patient{n:03d}": ORDER[(n - 1) // 20] for n in range(1, 101) if n != 55}
@@ -85,3 +85,21 @@ def test_sizes_are_strict():
     assert issubclass(SplitSizes, StrictConfig)
     with pytest.raises(ValueError, match=r"prepare\.split: valid: unknown parameter"):
         SplitSizes.parse({"valid": 9}, "prepare.split")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_some_patients_are_so_many_of_each_group_as_is_its_share(seed):
+    chosen = some_patients(ACDC, 15, seed)
+    assert len(set(chosen)) == 15
+    assert chosen == sorted(chosen) == some_patients(ACDC, 15, seed)
+    assert Counter(ACDC[patient] for patient in chosen) == dict.fromkeys(ORDER, 3)
+
+
+def test_the_seed_chooses_the_patients():
+    assert some_patients(ACDC, 15, seed=0) != some_patients(ACDC, 15, seed=1)
+    assert some_patients(ACDC, len(ACDC), seed=0) == sorted(ACDC)
+
+
+def test_more_patients_than_there_are_are_refused_with_their_number():
+    with pytest.raises(ValueError, match=r"num_patients: .* at most the 99 .*, got 100; lower"):
+        some_patients(ACDC, 100)

@@ -117,13 +117,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reports = root / "reports"
     (reports / "train").mkdir(parents=True)
     (reports / "refine").mkdir()
+    (reports / "train_segmenter").mkdir()
     summary = prepare_dataset(root / "data" / "raw", root / "data" / "prepared", PREPARATION)
     (reports / "prepare.json").write_text(json.dumps(summary))
     _evaluate(root)
     fitted = {"steps": 100, "seconds": 60.0, "best_value": 1.5, "stopped_early": False}
     curves = {"history": {"train/loss": [[0, 9.0], [50, 4.0], [100, 2.0]]}}
     (reports / "train" / "copy.json").write_text(json.dumps(fitted | curves))
-    (reports / "train_segmenter.json").write_text(json.dumps(fitted))
+    (reports / "train_segmenter" / "unet.json").write_text(json.dumps({"fit": fitted}))
     routes = {"num_cases": 8, "num_changed": 8, "seconds_per_scan": 0.2, "routes": {"prior": 8}}
     (reports / "refine" / "copy.json").write_text(json.dumps({"clean": routes}))
     return root
@@ -141,7 +142,7 @@ def _evaluate(root: Path) -> None:
             case = read_case(paths, ACDC_LABELS)
             broken = segmented(case.mask)
             for scans, by_variant in rows.items():
-                folder = root / "data" / "segmented" / scans
+                folder = root / "data" / "segmented" / "unet" / scans
                 write_volume(folder / f"{case.case_id}_mask.nii.gz", broken)
                 if scans == "corrupted":
                     write_volume(folder / f"{case.case_id}_scan.nii.gz", 0.5 * case.image)

@@ -31,7 +31,7 @@ EMPTY_TAGS = {"meta", "img", "br"}
 @pytest.fixture(scope="module")
 def report(study: Path, preparation: PreparationConfig, copying: ShapeModel) -> Report:
     facts = {"Data": "slabs & more", "Commit": "0123abc"}
-    return build_report(study, preparation, {"copy": copying}, facts)
+    return build_report(study, preparation, "unet", {"copy": copying}, facts)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_numbers_are_those_of_the_study(page: str) -> None:
 def test_spurious_and_missed_slices_are_told_apart(
     study: Path, preparation: PreparationConfig
 ) -> None:
-    [recipe] = read_study(study, preparation).recipes
+    [recipe] = read_study(study, preparation, "unet").recipes
     rows = recipe.rows["clean"]
     first, *others = rows["segmenter"]
     rv, lv = first.structures[Structure.RV], first.structures[Structure.LV]
@@ -125,7 +125,7 @@ def test_a_model_that_looks_at_conditions_shows_hearts_on_demand(
     torch.manual_seed(0)
     model = build_model("cvae", {"image_size": 64, "channels": [4, 4], "latent_dim": 2}).eval()
     slices = held_out_slices(read_prepared(study / "data" / "prepared", "test"))
-    recipes = read_study(study, preparation).recipes
+    recipes = read_study(study, preparation, "unet").recipes
     pictures = {"copy": pictures_of("copy", model, slices)}
     shown = "".join(shape_models(rungs(recipes, {"copy": model}, slices), pictures).parts)
     # KL, what any model shows, and what no other does.
@@ -138,4 +138,4 @@ def test_a_study_without_evaluation_says_what_to_run(
     tmp_path: Path, preparation: PreparationConfig
 ) -> None:
     with pytest.raises(FileNotFoundError, match="run the evaluate stage first"):
-        build_report(tmp_path, preparation, {}, {})
+        build_report(tmp_path, preparation, "unet", {}, {})

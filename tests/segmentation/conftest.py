@@ -19,6 +19,13 @@ def tiny_settings():
     return SegmenterConfig(channels=(8, 16, 16), windows=windows)
 
 
+@pytest.fixture(params=["unet", "segresnet"])
+def each_settings(request, tiny_settings):
+    """Return the settings of a tiny network of each architecture."""
+    values = {**tiny_settings.model_dump(), "architecture": request.param, "channels": (8, 16, 32)}
+    return SegmenterConfig.parse(values, request.param)
+
+
 @pytest.fixture
 def volume(rng):
     """Return image (3, 45, 50) float32 and mask: rings of three intensities on a dark ground."""

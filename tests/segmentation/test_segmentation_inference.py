@@ -60,7 +60,8 @@ def test_the_input_is_left_alone(segmenter, volume):
     np.testing.assert_array_equal(volume[0], before)
 
 
-def test_a_saved_segmenter_predicts_the_same(segmenter, volume, tmp_path):
+def test_a_saved_segmenter_predicts_the_same(each_settings, volume, tmp_path):
+    segmenter = Segmenter(each_settings, build_network(each_settings))
     segmenter.save(tmp_path / "segmenter")
     loaded = Segmenter.load(tmp_path / "segmenter", device="cpu")
     assert loaded.settings == segmenter.settings
@@ -68,6 +69,19 @@ def test_a_saved_segmenter_predicts_the_same(segmenter, volume, tmp_path):
         "config.yaml",
         "weights.safetensors",
     }
+    np.testing.assert_array_equal(
+        loaded.predict(volume[0], (8.0, 1.5, 1.5)), segmenter.predict(volume[0], (8.0, 1.5, 1.5))
+    )
+
+
+def test_one_saved_before_there_was_a_choice_of_architecture_is_a_u_net(
+    segmenter, volume, tmp_path
+):
+    segmenter.save(tmp_path)
+    values = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert values.pop("architecture") == "unet"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    loaded = Segmenter.load(tmp_path, device="cpu")
     np.testing.assert_array_equal(
         loaded.predict(volume[0], (8.0, 1.5, 1.5)), segmenter.predict(volume[0], (8.0, 1.5, 1.5))
     )

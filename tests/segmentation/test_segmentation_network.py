@@ -12,19 +12,47 @@ from cardiac_vae.segmentation.network import (
 )
 
 
-def test_the_network_keeps_the_size_and_gives_a_logit_per_structure(tiny_settings):
-    logits = build_network(tiny_settings)(torch.rand(2, 1, 32, 48))
-    assert logits.shape == (2, 4, 32, 48)
+def test_the_network_keeps_the_size_and_gives_a_logit_per_structure(each_settings):
+    smallest = each_settings.multiple
+    logits = build_network(each_settings)(torch.rand(2, 1, smallest, 6 * smallest))
+    assert logits.shape == (2, 4, smallest, 6 * smallest)
 
 
-def test_every_parameter_learns(tiny_settings):
-    network = build_network(tiny_settings)
+@pytest.mark.parametrize("patch_size", [1, 4])
+@pytest.mark.parametrize("num_levels", [3, 5])
+def test_patches_and_levels_of_any_number_are_undone(each_settings, patch_size, num_levels):
+    channels = tuple(4 * 2**level for level in range(num_levels))
+    sizes = {"patch_size": patch_size, "channels": channels, "windows": {"size": 64}}
+    settings = SegmenterConfig.parse({**each_settings.model_dump(), **sizes}, "params")
+    side = settings.multiple
+    assert side == patch_size * 2 ** (num_levels - 1)
+    network = build_network(settings).eval()
+    assert network(torch.rand(1, 1, side, 2 * side)).shape == (1, 4, side, 2 * side)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_the_norm_and_the_dropout_are_those_of_the_settings(each_settings, norm):
+    changes = {"norm": norm, "dropout": 0.25}
+    network = build_network(each_settings.model_copy(update=changes))
+    kinds = {"batch": torch.nn.BatchNorm2d, "instance": torch.nn.InstanceNorm2d}
+    found = {
+        name: sum(isinstance(m, kind) for m in network.modules()) for name, kind in kinds.items()
+    }
+    assert found.pop(norm) > 0
+    assert set(found.values()) == {0}
+    dropout = [m.p for m in network.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)]
+    assert dropout
+    assert set(dropout) == {0.25}
+
+
+def test_every_parameter_learns(each_settings):
+    network = build_network(each_settings)
     network(torch.rand(2, 1, 32, 32)).square().sum().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
 
 
-def test_nothing_runs_at_full_resolution():
-    network = build_network(SegmenterConfig()).eval()
+def test_nothing_runs_at_full_resolution(each_settings):
+    network = build_network(each_settings).eval()
     sides = []
     for layer in network.modules():
         if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
@@ -37,6 +65,19 @@ def test_nothing_runs_at_full_resolution():
 def test_windows_that_cannot_be_halved_are_refused():
     with pytest.raises(ValueError, match="size 102 is not divisible by 8, which 3 levels over"):
         SegmenterConfig.parse({"channels": (8, 8, 8), "windows": {"size": 102}}, "params")
+
+
+def test_an_unknown_architecture_is_named_with_those_there_are():
+    with pytest.raises(ValueError, match=r"params: architecture: .*'unet' or 'segresnet', got 'v'"):
+        SegmenterConfig.parse({"architecture": "v"}, "params")
+
+
+def test_channels_that_a_segresnet_cannot_have_are_refused():
+    values = {"architecture": "segresnet", "channels": (8, 16, 16)}
+    with pytest.raises(
+        ValueError, match=r"expected \(8, 16, 32\) of a segresnet, .* got \(8, 16, 16"
+    ):
+        SegmenterConfig.parse(values, "params")
 
 
 def test_one_level_is_refused():

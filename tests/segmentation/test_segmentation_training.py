@@ -1,16 +1,22 @@
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
+from cardiac_vae.data.geometry import PlaneGrid
 from cardiac_vae.data.preparation import PreparationConfig, prepare_dataset
+from cardiac_vae.data.prepared import PreparedCase, read_prepared, write_records
+from cardiac_vae.labels import Phase
 from cardiac_vae.segmentation.inference import Segmenter
+from cardiac_vae.segmentation.recipe import SegmenterRecipe
 from cardiac_vae.segmentation.training import (
     SegmenterModule,
     mean_over_present,
     structure_dice,
     train_segmenter,
+    training_cases,
     training_tensors,
 )
 from cardiac_vae.training.fit import FitConfig
@@ -42,11 +48,11 @@ def test_training_slices_share_a_canvas_and_keep_their_place(rng):
     assert tensors["place"].tolist() == [[6, 15, 20, 30], [6, 15, 20, 30], [12.5, 12, 25, 24]]
 
 
-def test_the_loss_falls_on_one_batch(tiny_settings, volume):
+def test_the_loss_falls_on_one_batch(each_settings, volume):
     torch.manual_seed(0)
     image, mask = volume
     batch = training_tensors([(image / 1000, mask)])
-    module = SegmenterModule(tiny_settings, FIT)
+    module = SegmenterModule(each_settings, FIT)
     optimizer = module.configure_optimizers()["optimizer"]
     losses = []
     for _ in range(60):
@@ -89,10 +95,12 @@ def prepared(tmp_path, volume):
 
 
 def test_a_segmenter_is_trained_saved_and_scored(prepared, tiny_settings, tmp_path, volume):
-    metrics = train_segmenter(prepared, tmp_path / "model", tiny_settings, FIT)
+    recipe = SegmenterRecipe(settings=tiny_settings)
+    metrics = train_segmenter(prepared, tmp_path / "model", recipe, FIT)
     json.dumps(metrics)
     assert metrics["fit"]["steps"] == 6
     assert metrics["num_train_cases"] + metrics["num_validation_cases"] < 10
+    assert metrics["num_train_cases"] == len(metrics["train_patients"]) > 2
     assert set(metrics["validation_dice"]) == {"rv", "myo", "lv"}
     assert {path.name for path in (tmp_path / "model").iterdir()} == {
         "config.yaml",
@@ -107,4 +115,63 @@ def test_a_segmenter_is_trained_saved_and_scored(prepared, tiny_settings, tmp_pa
 def test_other_pixels_than_the_prepared_are_refused(prepared, tiny_settings, tmp_path):
     settings = tiny_settings.model_copy(update={"pixel_mm": 2.0})
     with pytest.raises(ValueError, match=r"expected prepared pixels of 2.0 mm"):
-        train_segmenter(prepared, tmp_path / "model", settings, FIT)
+        train_segmenter(prepared, tmp_path / "model", SegmenterRecipe(settings=settings), FIT)
+
+
+def test_few_patients_are_all_that_is_learnt_from(prepared, tiny_settings, tmp_path):
+    recipe = SegmenterRecipe(settings=tiny_settings, num_patients=2)
+    metrics = train_segmenter(prepared, tmp_path / "model", recipe, FIT)
+    assert metrics["num_train_cases"] == len(metrics["train_patients"]) == 2
+    assert metrics["train_patients"] == patients(training_cases(prepared, 2, FIT.seed))
+
+
+def patients(cases: list[PreparedCase]) -> list[str]:
+    return sorted({case.patient_id for case in cases})
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Write the records of 12 training patients of three groups, two phases each; no arrays."""
+    everyone = [(f"p{number:02d}", "ABC"[number % 3], "train") for number in range(12)]
+    everyone += [("p90", "A", "validation"), ("p91", "B", "test")]
+    cases = [
+        PreparedCase(
+            case_id=f"{patient}_{phase.value}",
+            patient_id=patient,
+            phase=phase,
+            group=group,
+            split=split,
+            spacing_mm=(8.0, 1.5, 1.5),
+            native_shape=(1, 4, 4),
+            grid=PlaneGrid((4, 4), (1.5, 1.5)),
+            round_trip_dice=1.0,
+            path=tmp_path / f"{patient}_{phase.value}.npz",
+        )
+        for patient, group, split in everyone
+        for phase in Phase
+    ]
+    write_records(tmp_path, cases)
+    return tmp_path
+
+
+def test_patients_come_with_all_their_phases_and_each_group_in_its_proportion(records):
+    cases = training_cases(records, 6, seed=0)
+    assert Counter(case.split for case in cases) == {"train": 12}
+    assert set(Counter(case.patient_id for case in cases).values()) == {len(Phase)}
+    assert Counter(case.group for case in cases) == {"A": 4, "B": 4, "C": 4}
+
+
+def test_the_seed_alone_says_who_is_chosen(records):
+    chosen = [patients(training_cases(records, 6, seed)) for seed in range(5)]
+    assert [patients(training_cases(records, 6, seed)) for seed in range(5)] == chosen
+    assert len(set(map(tuple, chosen))) > 1
+
+
+@pytest.mark.parametrize("num_patients", [None, 12])
+def test_all_patients_are_those_of_the_split(records, num_patients):
+    assert training_cases(records, num_patients, seed=1) == read_prepared(records, "train")
+
+
+def test_more_patients_than_there_are_are_refused(records):
+    with pytest.raises(ValueError, match=r"num_patients: .* at most the 12 .*, got 13; lower"):
+        training_cases(records, 13, seed=0)
