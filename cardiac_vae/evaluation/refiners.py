@@ -14,6 +14,7 @@ import numpy as np
 from cardiac_vae.data.case import CardiacCase
 from cardiac_vae.data.nifti import read_image, read_probabilities
 from cardiac_vae.data.segmented import SCANS, mask_path, probabilities_path, read_structures
+from cardiac_vae.evaluation.intervals import relative_difference
 from cardiac_vae.evaluation.refiner_variants import SegmentedScan, Variant
 from cardiac_vae.evaluation.scores import CaseScores, score_case
 from cardiac_vae.evaluation.summaries import case_tables, summarize
@@ -104,8 +105,8 @@ def compare(rows_by_variant: RowsByVariant, seed: int = 0) -> dict[str, dict[str
 
     - ``metrics``: those of ``METRICS`` (mean, low, high, n).
     - ``differences`` to the segmenter (the same): ``dice_points``, of the mean Dice times 100;
-      ``hd95_percent``, of the mean HD95 in percent of the segmenter's mean; the other ``METRICS``
-      under their own names. Of the segmenter none.
+      ``hd95_percent``, by how much the mean HD95 changes relative to the segmenter's; the other
+      ``METRICS`` under their own names. Of the segmenter none.
     - ``worst_change``: the largest loss of Dice of a volume, or the smallest gain where none loses:
       ``points`` (times 100) and ``case_id``. None of the segmenter.
     - ``agreement``: bias, limits and correlation of volumes, ejection fractions and mass.
@@ -114,52 +115,46 @@ def compare(rows_by_variant: RowsByVariant, seed: int = 0) -> dict[str, dict[str
         ValueError: as ``summarize``.
     """
     summary = summarize(rows_by_variant, SEGMENTER, seed)
-    hd95_mm = summary["variants"][SEGMENTER]["metrics"].get("hd95_mm_mean", {"mean": 0.0})["mean"]
-    worst = _worst_changes(rows_by_variant)
-    return {
-        name: {
-            "metrics": {key: scores["metrics"].get(key) for key in METRICS},
-            "differences": _differences(summary["differences"].get(name, {}), hd95_mm),
-            "worst_change": worst.get(name),
-            "agreement": scores["agreement"],
-        }
-        for name, scores in summary["variants"].items()
-    }
-
-
-def _differences(found: Mapping[str, Any], hd95_mm: float) -> dict[str, Any]:
-    if not found:
-        return {}
-    return {
-        "dice_points": _scaled(found.get("dice_mean"), 100.0),
-        "hd95_percent": _scaled(found.get("hd95_mm_mean"), 100 / hd95_mm) if hd95_mm else None,
-        **{key: found.get(key) for key in METRICS if not key.startswith(("dice", "hd95"))},
-    }
-
-
-def _scaled(interval: Mapping[str, Any] | None, factor: float) -> dict[str, Any] | None:
-    if interval is None:
-        return None
-    ends = {key: interval[key] for key in ("mean", "low", "high")}
-    return {
-        **interval,
-        **{key: None if end is None else factor * end for key, end in ends.items()},
-    }
-
-
-def _worst_changes(rows_by_variant: RowsByVariant) -> dict[str, dict[str, Any]]:
     ordered = {
         name: sorted(rows, key=lambda row: row.case_id) for name, rows in rows_by_variant.items()
     }
-    dice = case_tables(ordered)["dice_mean"]
-    worst = {}
-    for name, values in dice.items():
-        change = values - dice[SEGMENTER]
-        if name != SEGMENTER and not np.isnan(change).all():
-            at = int(np.nanargmin(change))
-            case_id = ordered[SEGMENTER][at].case_id
-            worst[name] = {"points": 100 * float(change[at]), "case_id": case_id}
-    return worst
+    tables = case_tables(ordered)
+    dice, hd95_mm = tables["dice_mean"], tables["hd95_mm_mean"]
+    cases = [row.case_id for row in ordered[SEGMENTER]]
+    patients = [row.patient_id for row in ordered[SEGMENTER]]
+    compared: dict[str, dict[str, Any]] = {}
+    for name, scores in summary["variants"].items():
+        compared[name] = {
+            "metrics": {key: scores["metrics"].get(key) for key in METRICS},
+            "differences": {},
+            "worst_change": None,
+            "agreement": scores["agreement"],
+        }
+        if name == SEGMENTER:
+            continue
+        found = summary["differences"][name]
+        shorter = relative_difference(hd95_mm[name], hd95_mm[SEGMENTER], patients, seed)
+        compared[name]["differences"] = {
+            "dice_points": _times_100(found.get("dice_mean")),
+            "hd95_percent": _times_100(shorter),
+            **{key: found.get(key) for key in METRICS if not key.startswith(("dice", "hd95"))},
+        }
+        compared[name]["worst_change"] = _worst(dice[name] - dice[SEGMENTER], cases)
+    return compared
+
+
+def _times_100(interval: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if interval is None:
+        return None
+    ends = {key: interval[key] for key in ("mean", "low", "high")}
+    return {**interval, **{key: None if end is None else 100 * end for key, end in ends.items()}}
+
+
+def _worst(change: np.ndarray, cases: Sequence[str]) -> dict[str, Any] | None:
+    if np.isnan(change).all():
+        return None
+    at = int(np.nanargmin(change))
+    return {"points": 100 * float(change[at]), "case_id": cases[at]}
 
 
 def _mean(seconds: Sequence[float]) -> float | None:
