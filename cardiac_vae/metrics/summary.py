@@ -108,10 +108,8 @@ def relative_change(
     Raises:
         ValueError: if the lengths differ, or a value is negative or infinite.
     """
-    pairs, names = (
-        np.stack([np.asarray(after, float), np.asarray(before, float)]),
-        np.asarray(patients),
-    )
+    pairs = np.stack([np.asarray(after, float), np.asarray(before, float)])
+    names = np.asarray(patients)
     _require_finite("after", pairs[0])
     _require_finite("before", pairs[1])
     if (pairs < 0).any():
@@ -120,11 +118,12 @@ def relative_change(
     pairs, names = pairs[:, is_known], names[is_known]
     if not pairs[1].any():
         return Interval(float("nan"), float("nan"), float("nan"), len(names))
-    resampled = _resampled(pairs, names, seed)
-    ends = float("nan"), float("nan")
-    if resampled[1].all():
-        ends = tuple(np.percentile(resampled[0] / resampled[1] - 1, [2.5, 97.5]).tolist())
-    return Interval(float(pairs[0].mean() / pairs[1].mean() - 1), *ends, len(names))
+    low = high = float("nan")
+    sums_after, sums_before = _resampled(pairs, names, seed)
+    if sums_before.all():
+        low, high = np.percentile(sums_after / sums_before - 1, [2.5, 97.5])
+    mean = pairs[0].mean() / pairs[1].mean() - 1
+    return Interval(float(mean), float(low), float(high), len(names))
 
 
 def _resampled(

@@ -87,10 +87,13 @@ def _of_segmenter(segmenter: str, scores: Scores) -> list[str]:
     by_scans: Mapping[str, Scores] = scores["scans"]
     first = next(iter(by_scans.values()))
     heads = {f"{scans.capitalize()} scans": _head() for scans in by_scans}
-    cells = {scans: _cells_by_variant(of_scans["variants"]) for scans, of_scans in by_scans.items()}
+    heads[""] = [("Time", "s")]
+    halves = [_cells_by_variant(of_scans["variants"]) for of_scans in by_scans.values()]
     bodies = [
         [
-            Line(_label(variant), [cell for columns in cells.values() for cell in columns[name]])
+            Line(
+                _label(variant), [*(cell for half in halves for cell in half[name]), _time(variant)]
+            )
             for name, variant in body
         ]
         for _, body in groupby(first["variants"].items(), key=lambda item: _body_of(item[1]))
