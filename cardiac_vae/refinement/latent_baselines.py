@@ -4,7 +4,7 @@ Both draw anew only the slices that break a criterion; all others stay as they a
 broken slice for which no heart is found. They know no stack, no candidates to repair, no training
 shape to fall back to.
 
-- Nearest drawn heart: the warp of Painchaud et al. (2020, sec. III-C) without its walk. Codes are
+- Nearest drawn heart: after Painchaud et al. (TMI 2020), who walk to the nearest code. Codes are
   drawn once from a density over the codes of a model, and those that decode to a heart are kept. A
   broken slice becomes the heart whose code is nearest to its own (Euclidean).
 - Random search: codes are drawn from the posterior of a broken slice and decoded; of those that are

@@ -46,11 +46,9 @@ class _Column:
 
 
 _COLUMNS = (
-    _Column("dice_mean", "dice_points", "Dice", "change in points", 3),
+    _Column("dice_mean", "dice_points", "Dice", "change in points", 3, 2),
     _Column("hd95_mm_mean", "hd95_percent", "HD95", "mm, change in %", 1, is_lower_better=True),
-    _Column(
-        "valid_volumes", "valid_volumes", "Valid", "volumes, slices in %", 1, 1, 100, "valid_slices"
-    ),
+    _Column("valid_volumes", "valid_volumes", "Valid", "%", 1, 1, 100, "valid_slices"),
     _Column(
         "presence_errors_total",
         "presence_errors_total",

@@ -1,6 +1,5 @@
 """One table per segmenter; bold is what beats the segmenter by more than chance."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -103,15 +102,17 @@ def test_without_a_comparison_there_is_no_section():
     assert refiners({}).parts == []
 
 
-def test_the_study_holds_the_comparison_of_each_segmenter(
-    study: Path, preparation: PreparationConfig
-):
-    assert read_study(study, preparation).refiners == {}
-    folder = study / "reports" / "refiners"
-    folder.mkdir()
-    try:
-        (folder / "weak.json").write_text(json.dumps(scores()))
-        assert read_study(study, preparation).refiners == {"weak": scores()}
-    finally:
-        (folder / "weak.json").unlink()
-        folder.rmdir()
+def test_what_the_stage_wrote_is_read_and_told(study: Path, preparation: PreparationConfig):
+    found = read_study(study, preparation).refiners
+    assert list(found) == ["unet"]
+    section = refiners(found)
+    [table] = [part for part in section.parts if "class='stacked'" in part]
+    rows = rows_of(table)
+    assert [row[0] for row in rows] == [
+        "Segmenter as it is",
+        "Largest component, holes filled",
+        "Refined",
+    ]
+    # Without the speck all slices are hearts, in every patient; the baseline left it where it was.
+    assert [row[3].startswith("<b>100.0</b>") for row in rows] == [False, False, True]
+    assert "0.00 [0.00, 0.00]" in rows[1][1]
