@@ -2,6 +2,7 @@
 #   make repro                     the whole study on the embedded phantom
 #   make acdc ACDC=/path/to/acdc   the same on real scans, with the budgets for them
 #   make ladder [ACDC=...]         every model there is, compared
+#   make refiners [ACDC=...]       every way to refine: each model on the masks of each segmenter
 #   make test | lint | ui | bench | clean | help
 
 SHELL := /bin/bash
@@ -27,19 +28,19 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # budgets: at most 20 minutes per model on two cores.
 ACDC ?=
 DENSITIES = density.density.num_components=20 density.density.num_draws=2 \
-	density.num_samples=256 density.max_slices=5000 \
-	density.surprise.num_hearts=300
+	density.num_samples=256 density.max_slices=5000 density.surprise.num_hearts=300
+REFINERS = refiners.max_patients=null refiners.num_draws=1000 'refiners.num_decodings=[1,32]'
 ACDC_DATA = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) prepare.seed=5 \
 	calibrate.observation.most_voxels=200000
 ACDC_PARAMS = $(ACDC_DATA) train.fit.steps=4400 train.fit.validate_every=1100 \
 	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
-	evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60 $(DENSITIES)
+	evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60 $(DENSITIES) $(REFINERS)
 # Twenty models: less for each (STEPS=...).
 STEPS ?= 800
 LADDER_PARAMS = $(ACDC_DATA) train.fit.steps=$(STEPS) train.fit.validate_every=$(shell expr $(STEPS) / 2) \
 	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
 	evaluate.reconstruction.num_samples=512 evaluate.likelihood.num_draws=100 \
-	evaluate.likelihood.num_slices=30 $(DENSITIES)
+	evaluate.likelihood.num_slices=30 $(DENSITIES) $(REFINERS)
 
 # Every recipe there is, as an override of configs/recipes.yaml.
 EVERY_RECIPE = $(foreach file,$(wildcard configs/models/*.yaml),-S \
@@ -51,7 +52,7 @@ COMMA := ,
 EVERY_SEGMENTER = -S 'configs/recipes.yaml:segmenters=[$(subst $() $(),$(COMMA),$(sort \
 	$(basename $(notdir $(wildcard configs/segmenters/*.yaml)))))]'
 
-.PHONY: help repro acdc ladder test lint ui bench clean
+.PHONY: help repro acdc ladder refiners test lint ui bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -72,6 +73,10 @@ acdc: $(INSTALLED) ## the same on real scans (ACDC=folder), as an experiment tha
 
 ladder: $(INSTALLED) ## compare every recipe, on the phantom or with ACDC=folder on real scans (STEPS=800)
 	$(BIN)/dvc exp run $(EVERY_RECIPE) \
+		$(if $(ACDC),$(foreach param,$(LADDER_PARAMS),-S configs/params.yaml:$(param)))
+
+refiners: $(INSTALLED) ## compare every recipe on every segmenter's masks, likewise (ACDC=folder, STEPS=800)
+	$(BIN)/dvc exp run $(EVERY_RECIPE) $(EVERY_SEGMENTER) \
 		$(if $(ACDC),$(foreach param,$(LADDER_PARAMS),-S configs/params.yaml:$(param)))
 
 test: $(INSTALLED) ## run the unit suite, then the slow tests; CARDIAC_VAE_ACDC=folder adds real scans

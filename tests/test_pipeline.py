@@ -171,6 +171,7 @@ TINY = {
     "train_segmenter": {"fit": {"steps": 4, "batch_size": 2, "validate_every": 2}},
     "calibrate": {"observation": {"most_voxels": 2000, "blurs_mm": [2.0]}},
     "density": {"density": {"num_components": 2}, "num_samples": 4, "max_slices": 20},
+    "refiners": {"max_patients": 1, "num_draws": 8, "num_decodings": [2]},
     "evaluate": {
         "reconstruction": {"num_samples": 4},
         "likelihood": {"num_draws": 2, "num_slices": 2},

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cardiac_vae.metrics.summary import Interval, bootstrap_mean, paired_difference
+from cardiac_vae.metrics.summary import Interval, bootstrap_mean, paired_difference, relative_change
 
 
 def interval(values: np.ndarray, patients: Sequence[str], seed: int) -> dict[str, Any] | None:
@@ -31,6 +31,17 @@ def difference(
         return None
     owners = np.asarray(patients)[known].tolist()
     return _plain(paired_difference(after[known], before[known], owners, seed), owners)
+
+
+def relative_difference(
+    after: np.ndarray, before: np.ndarray, patients: Sequence[str], seed: int
+) -> dict[str, Any] | None:
+    """Return the same of mean(after) / mean(before) - 1; None if nothing but 0 was before."""
+    known = ~np.isnan(after)
+    if not np.nan_to_num(before).any():
+        return None
+    owners = np.asarray(patients)[known].tolist()
+    return _plain(relative_change(after[known], before[known], owners, seed), owners)
 
 
 def _plain(found: Interval, owners: Sequence[str]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def summarize(
         },
         "differences": {variant: {} for variant in ordered if variant != reference_variant},
     }
-    tables = _case_tables(ordered) | _presence_tables(ordered)
+    tables = case_tables(ordered) | _presence_tables(ordered)
     groups = dict.fromkeys(tables, patients)
     for name, (table, owners) in _share_tables(ordered).items():
         tables[name], groups[name] = table, owners
@@ -118,7 +118,7 @@ def _check_same_cases(rows_by_variant: RowsByVariant, reference_variant: str) ->
             )
 
 
-def _case_tables(ordered: RowsByVariant) -> dict[str, Table]:
+def case_tables(ordered: RowsByVariant) -> dict[str, Table]:
     """Return Dice and distances per case; NaN where there is nothing to score."""
     tables: dict[str, Table] = {}
     for metric, perfect in (("dice", 1.0), ("hd95_mm", 0.0), ("assd_mm", 0.0)):

@@ -51,11 +51,10 @@ def bootstrap_mean(
     numbers, names = numbers[is_known], names[is_known]
     if not len(numbers):
         return Interval(float("nan"), float("nan"), float("nan"), 0)
-    _, patient = np.unique(names, return_inverse=True)
-    sums, counts = np.bincount(patient, weights=numbers), np.bincount(patient)
-    draws = np.random.default_rng(seed).integers(len(sums), size=(num_resamples, len(sums)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    sums, counts = _resampled(
+        np.stack([numbers, np.ones_like(numbers)]), names, seed, num_resamples
+    )
+    low, high = np.percentile(sums / counts, [2.5, 97.5])
     return Interval(float(numbers.mean()), float(low), float(high), len(numbers))
 
 
@@ -93,6 +92,49 @@ def paired_difference(
     _require_finite("after", after)
     _require_finite("before", before)
     return bootstrap_mean(after - before, patients, seed)
+
+
+def relative_change(
+    after: Sequence[float] | np.ndarray,
+    before: Sequence[float] | np.ndarray,
+    patients: Sequence[str] | np.ndarray,
+    seed: int,
+) -> Interval:
+    """Return mean(after) / mean(before) - 1 over cases (N,) and its interval over patients (N,).
+
+    Both means are of the same resampled patients. Cases where either value is NaN are left out. NaN
+    where the mean before is 0; so are the ends if it is 0 in a resample.
+
+    Raises:
+        ValueError: if the lengths differ, or a value is negative or infinite.
+    """
+    pairs = np.stack([np.asarray(after, float), np.asarray(before, float)])
+    names = np.asarray(patients)
+    _require_finite("after", pairs[0])
+    _require_finite("before", pairs[1])
+    if (pairs < 0).any():
+        raise ValueError("expected values of at least 0 to take a ratio of, got negative ones")
+    is_known = ~np.isnan(pairs).any(axis=0)
+    pairs, names = pairs[:, is_known], names[is_known]
+    if not pairs[1].any():
+        return Interval(float("nan"), float("nan"), float("nan"), len(names))
+    low = high = float("nan")
+    sums_after, sums_before = _resampled(pairs, names, seed)
+    if sums_before.all():
+        low, high = np.percentile(sums_after / sums_before - 1, [2.5, 97.5])
+    mean = pairs[0].mean() / pairs[1].mean() - 1
+    return Interval(float(mean), float(low), float(high), len(names))
+
+
+def _resampled(
+    values: np.ndarray, patients: np.ndarray, seed: int, num_resamples: int = 2000
+) -> np.ndarray:
+    """Return the sums of values (K, N) over the cases of resampled patients, (K, num_resamples)."""
+    _, patient = np.unique(patients, return_inverse=True)
+    sums = np.stack([np.bincount(patient, weights=row) for row in values])
+    num_patients = sums.shape[1]
+    draws = np.random.default_rng(seed).integers(num_patients, size=(num_resamples, num_patients))
+    return sums[:, draws].sum(axis=2)
 
 
 def summarize_distances(

@@ -52,6 +52,7 @@ class Study:
         segmenter_training: reports/train_segmenter/<segmenter>.json: "fit", empty if there is none.
         cases: The files of each raw case, by case id.
         labels: The raw dataset's own labels.
+        refiners: reports/refiners/<segmenter>.json, by segmenter.
     """
 
     root: Path
@@ -61,6 +62,7 @@ class Study:
     segmenter_training: Mapping[str, Any]
     cases: Mapping[str, CasePaths]
     labels: LabelMap
+    refiners: Mapping[str, Any] = field(default_factory=dict)
 
     def picture(self, recipe: str, scans: str, case_id: str, title: str) -> PicturedCase:
         """Read the image and the masks of a case, as they were refined."""
@@ -117,6 +119,7 @@ def read_study(root: Path, preparation: PreparationConfig, segmenter: str) -> St
             paths.case_id: paths for paths in CASE_PATHS[preparation.reader](root / "data" / "raw")
         },
         labels=parse_labels(preparation.labels),
+        refiners={path.stem: _read(path) for path in sorted((reports / "refiners").glob("*.json"))},
     )
 
 

@@ -180,7 +180,7 @@ def choose_cases(
 def clinical(recipes: Sequence[RecipeResults]) -> Section:
     """Return errors and agreement of volumes, ejection fractions and mass."""
     columns = [
-        Column(f"abs_error_{name}", _SHORT[name], unit, 1, is_lower_better=True)
+        Column(f"abs_error_{name}", SHORT_NAMES[name], unit, 1, is_lower_better=True)
         for name, unit in MEASUREMENTS.items()
     ]
     parts = [
@@ -224,7 +224,7 @@ def clinical(recipes: Sequence[RecipeResults]) -> Section:
     return Section("clinical", "Clinical measurements", parts)
 
 
-_SHORT = {
+SHORT_NAMES = {
     "lv_ef_percent": "LV EF",
     "rv_ef_percent": "RV EF",
     "lv_edv_ml": "LV EDV",
@@ -245,12 +245,13 @@ def _agreement_lines(recipes: Sequence[RecipeResults]) -> list[list[str]]:
                 for values in (shared["variants"]["segmenter"], *refined)
             ]
             if found[0]:
-                cells = [_agreement_cell(values) for values in found]
-                lines.append([f"{_SHORT[name]} ({unit})", scans, *cells, str(found[0]["n"])])
+                cells = [agreement_text(values) for values in found]
+                lines.append([f"{SHORT_NAMES[name]} ({unit})", scans, *cells, str(found[0]["n"])])
     return lines
 
 
-def _agreement_cell(found: Mapping[str, Any]) -> str:
+def agreement_text(found: Mapping[str, Any]) -> str:
+    """Return bias, limits of agreement and correlation as text."""
     ends = f"[{number(found['lower'], 1)}, {number(found['upper'], 1)}]"
     correlation = number(found["correlation"], 3)
     return f"{number(found['bias'], 1, sign=True)} {ends}, r {correlation}"

@@ -12,6 +12,7 @@ from cardiac_vae.reports.density_table import densities
 from cardiac_vae.reports.headline import headline, reading_guide
 from cardiac_vae.reports.html import page
 from cardiac_vae.reports.inputs import Study, read_study
+from cardiac_vae.reports.refiner_table import refiners
 from cardiac_vae.reports.rungs import rungs
 from cardiac_vae.reports.shape_pictures import pictures_of
 from cardiac_vae.shape_model import ShapeModel
@@ -64,6 +65,7 @@ def build_report(
         masks.clinical(study.recipes),
         shapes.shape_models(rungs(study.recipes, models, slices), pictures),
         densities(study.recipes),
+        refiners(study.refiners),
         shapes.refinement(study.recipes),
         shapes.training(study),
         shapes.data(study),

@@ -5,6 +5,7 @@ from cardiac_vae.metrics.summary import (
     Interval,
     bootstrap_mean,
     paired_difference,
+    relative_change,
     share_interval,
     summarize_distances,
 )
@@ -103,3 +104,25 @@ def test_the_ends_of_a_share_are_where_the_score_test_turns(count, total):
 def test_a_share_of_nothing_is_refused(count, total):
     with pytest.raises(ValueError, match="expected 0 <= count <= total"):
         share_interval(count, total)
+
+
+def test_a_relative_change_is_one_of_means_of_the_same_patients():
+    before = [4.0, 4.0, 8.0]
+    after = [2.0, 4.0, 8.0]
+    found = relative_change(after, before, ["a", "a", "b"], seed=0)
+    assert found.mean == pytest.approx(14 / 16 - 1)
+    # A quarter of the draws takes the first patient twice, another the second twice.
+    assert (found.low, found.high, found.n) == (pytest.approx(-0.25), pytest.approx(0), 3)
+    halved = relative_change(np.array(before) / 2, before, ["a", "b", "c"], seed=0)
+    assert (halved.mean, halved.low, halved.high) == (-0.5, -0.5, -0.5)
+
+
+def test_a_relative_change_from_nothing_is_not_known():
+    assert np.isnan(relative_change([1.0, 2.0], [0.0, 0.0], ["a", "b"], seed=0).mean)
+    found = relative_change([1.0, 2.0, np.nan], [0.0, 4.0, 1.0], ["a", "b", "c"], seed=0)
+    assert (found.mean, found.n) == (pytest.approx(-0.25), 2)
+    assert np.isnan([found.low, found.high]).all()
+    with pytest.raises(ValueError, match="values of at least 0"):
+        relative_change([1.0], [-1.0], ["a"], seed=0)
+    with pytest.raises(ValueError, match="penalty in the place of missed structures"):
+        relative_change([np.inf], [1.0], ["a"], seed=0)

@@ -55,6 +55,11 @@ def test_all_figures_are_there_and_are_images(page: str) -> None:
     assert page.count("<figcaption>") == len(images)
 
 
+def test_refiners_are_compared(page: str) -> None:
+    assert "<h2>Refiners compared</h2>" in page
+    assert "<h3>Segmenter: unet</h3>" in page
+
+
 def test_the_figures_of_a_model_are_there_to_be_logged(report: Report) -> None:
     names = ("reconstructions", "samples", "interpolations", "traversals", "latent_map")
     assert list(report.figures) == [f"copy/{name}.png" for name in names]
