@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.labels import NUM_CLASSES
@@ -88,7 +89,7 @@ def build_network(config: SegmenterConfig) -> nn.Module:
     network = build(config, pixels, NUM_CLASSES * pixels)
     return nn.Sequential(
         nn.PixelUnshuffle(config.patch_size),
-        network.to(memory_format=torch.channels_last),
+        convert_conv2d_weight_memory_format(network, torch.channels_last),
         nn.PixelShuffle(config.patch_size),
     )
 
