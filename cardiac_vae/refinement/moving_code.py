@@ -71,7 +71,7 @@ class MovingCode:
         )
         self.bounds: list[float] = []
         self._evidence = torch.from_numpy(evidence)
-        self._said, self._cost = self._reading(self.posterior)
+        self._said, self._cost = self.reading(self.posterior)
         self._sizes = torch.full((len(seen),), config.step_size)
         self._steps_left = torch.full((len(seen),), config.max_steps)
 
@@ -100,30 +100,19 @@ class MovingCode:
             self.bounds.append(float(bound.sum()))
         return (self._said + self._evidence).numpy(), float(self._cost.sum())
 
-    def _step(self, which: Tensor, bound: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
-        """Try a step of some slices; return their bounds (n,), and which move on."""
-        now, size = self.posterior.of(which), self._sizes[which]
-        belief = (self._said[which] + evidence).softmax(dim=1)
-        d_mu, d_log_sigma = self._direction(now, belief)
-        change = (size[:, None] * d_log_sigma).clamp(-_FARTHEST, _FARTHEST)
-        tried = now.moved(size[:, None] * d_mu, change)
-        said, cost = self._reading(tried)
-        found = _bound(said, cost, evidence)
-        is_kept = found > bound
-        kept = which[is_kept]
-        self.posterior.mu[kept] = tried.mu[is_kept]
-        self.posterior.log_sigma[kept] = tried.log_sigma[is_kept]
-        self._said[kept], self._cost[kept] = said[is_kept], cost[is_kept]
-        self._steps_left[which] -= 1
-        self._sizes[which] = size * torch.where(is_kept, _LONGER, _SHORTER)
-        is_worth_it = torch.where(
-            is_kept,
-            found - bound > self.config.tolerance,
-            self._sizes[which] > _SHORTEST * self.config.step_size,
-        )
-        return torch.where(is_kept, found, bound), is_worth_it & (self._steps_left[which] > 0)
+    @torch.no_grad()
+    def reading(self, posterior: CodePosterior) -> tuple[Tensor, Tensor]:
+        """Return E_q(e)[log p(x | z)] (N, C, h, w) and the weighted KL (N,), both float64."""
+        said, gained = [], []
+        for which in torch.split(torch.arange(len(posterior.mu)), self._slices_at_a_time):
+            part = posterior.of(which)
+            values = part.at(self._noise(part))
+            said.append(self._log_probabilities(part, values).double().mean(dim=0))
+            gained.append(self._log_ratio(part, values).double().mean(dim=0))
+        cost = self.prior_weight * (posterior.kl() - torch.cat(gained))
+        return torch.cat(said), cost
 
-    def _direction(self, posterior: CodePosterior, belief: Tensor) -> tuple[Tensor, Tensor]:
+    def direction(self, posterior: CodePosterior, belief: Tensor) -> tuple[Tensor, Tensor]:
         """Return the direction (n, Z) of mu and of log_sigma by the estimator, q(x) held."""
 
         def value(draws: Draws) -> Tensor:
@@ -146,17 +135,28 @@ class MovingCode:
             return scale * d_mu, scale * d_log_sigma
         return natural_gradient(d_mu, d_log_sigma, posterior.log_sigma)
 
-    @torch.no_grad()
-    def _reading(self, posterior: CodePosterior) -> tuple[Tensor, Tensor]:
-        """Return E_q(e)[log p(x | z)] (N, C, h, w) and the weighted KL (N,), both float64."""
-        said, gained = [], []
-        for which in torch.split(torch.arange(len(posterior.mu)), self._slices_at_a_time):
-            part = posterior.of(which)
-            values = part.at(self._noise(part))
-            said.append(self._log_probabilities(part, values).double().mean(dim=0))
-            gained.append(self._log_ratio(part, values).double().mean(dim=0))
-        cost = self.prior_weight * (posterior.kl() - torch.cat(gained))
-        return torch.cat(said), cost
+    def _step(self, which: Tensor, bound: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """Try a step of some slices; return their bounds (n,), and which move on."""
+        now, size = self.posterior.of(which), self._sizes[which]
+        belief = (self._said[which] + evidence).softmax(dim=1)
+        d_mu, d_log_sigma = self.direction(now, belief)
+        change = (size[:, None] * d_log_sigma).clamp(-_FARTHEST, _FARTHEST)
+        tried = now.moved(size[:, None] * d_mu, change)
+        said, cost = self.reading(tried)
+        found = _bound(said, cost, evidence)
+        is_kept = found > bound
+        kept = which[is_kept]
+        self.posterior.mu[kept] = tried.mu[is_kept]
+        self.posterior.log_sigma[kept] = tried.log_sigma[is_kept]
+        self._said[kept], self._cost[kept] = said[is_kept], cost[is_kept]
+        self._steps_left[which] -= 1
+        self._sizes[which] = size * torch.where(is_kept, _LONGER, _SHORTER)
+        is_worth_it = torch.where(
+            is_kept,
+            found - bound > self.config.tolerance,
+            self._sizes[which] > _SHORTEST * self.config.step_size,
+        )
+        return torch.where(is_kept, found, bound), is_worth_it & (self._steps_left[which] > 0)
 
     def _log_probabilities(self, posterior: CodePosterior, values: Tensor) -> Tensor:
         """Return log p(x | z) (S, n, C, h, w) of values of q(e), (S, n, Z)."""

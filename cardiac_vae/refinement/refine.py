@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
 from cardiac_vae.anatomy.criteria import (
     CRITERIA,
@@ -91,6 +91,15 @@ class RefinementConfig(StrictConfig):
     explanation: ExplanationConfig = ExplanationConfig()
     presence: DecisionConfig = DecisionConfig()
     inference: InferenceConfig = InferenceConfig()
+
+    @model_validator(mode="after")
+    def _something_moves_the_code(self) -> Self:
+        if self.explanation.mode == "optimized" and self.segmenter_exponent == 0:
+            raise ValueError(
+                "segmenter_exponent: expected above 0 where codes move, got 0; what the segmenter "
+                "said is all that holds a code to its slice"
+            )
+        return self
 
 
 @dataclass(frozen=True)
