@@ -3,10 +3,10 @@
 Seen are y, what the segmenter says, and I, the scan; unknown are z, the code of each slice that is
 refined, x, its true mask, and theta, what the tissues of this scan look like:
 
-    log p(y, I) >= E_q[log p(x | z) + log p(y | x) + log p(I | x, theta)] + H[q(x)]
+    log p(y, I) >= E_q[log p(x | z) + log p(y | x) + log p(I | x, theta)] + H[q(x | z)]
                    - KL(q(theta) || p(theta)) - beta KL(q(z) || p(z)),    beta >= 1
-    q(x_i = c) ~ exp(E_q(z)[log p(x_i = c | z)] + log p(y_i | x_i = c)
-                     + E_q(theta)[log p(I_i | c, theta)])
+    q(x_i = c | z) ~ exp(log p(x_i = c | z) + log p(y_i | x_i = c)
+                         + E_q(theta)[log p(I_i | c, theta)])
 
 Each sweep moves q(z) (``moving_code``), and sets q(x) and then q(theta) to the best given the
 others, both in closed form, so the bound never falls. Where the code stays where the encoder put it
@@ -81,16 +81,16 @@ def infer(
     appearance = model.start(belief)
     if appearance.refusal:
         return infer_without_scan(log_joint, code, appearance.refusal)
-    fixed, cost = belief[~is_refined], 0.0
+    fixed = belief[~is_refined]
     bounds: list[float] = []
     while True:
         seen = model.log_likelihood(appearance)
-        if code is not None:
-            log_joint, cost = code.move(seen[is_refined])
-        log_belief = log_joint + seen[is_refined]
-        evidence = float(np.logaddexp.reduce(log_belief, axis=1).sum())
+        if code is None:
+            log_belief = log_joint + seen[is_refined]
+            evidence = float(np.logaddexp.reduce(log_belief, axis=1).sum())
+        else:
+            log_belief, evidence = code.move(seen[is_refined])
         bound = evidence + float((fixed * seen[~is_refined]).sum()) - model.kl(appearance)
-        bound -= cost
         bounds.append(bound)
         is_over = len(bounds) > 1 and bounds[-1] - bounds[-2] <= config.tolerance
         if is_over or len(bounds) > config.max_sweeps:
@@ -108,8 +108,8 @@ def infer_without_scan(
     """
     if code is None:
         return Inferred(log_joint, refusal=refusal)
-    log_joint, _ = code.move()
-    return Inferred(log_joint, tuple(code.bounds), refusal)
+    log_belief, _ = code.move()
+    return Inferred(log_belief, tuple(code.bounds), refusal)
 
 
 def normalized(log_belief: np.ndarray) -> np.ndarray:

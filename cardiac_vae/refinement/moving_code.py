@@ -1,17 +1,20 @@
 """The code of each slice on its way up the refiner's bound (docs/theory.md, "The code moves").
 
-    F = sum_i log sum_c exp(E_q(e)[log p(x_i = c | z(e))] + g_ic) - beta KL(q(e) || p(e))
+    F = E_q(e)[sum_i log sum_c p(x_i = c | z(e)) exp(g_ic)] - beta KL(q(e) || p(e)),    beta >= 1
 
 g_ic is what else is said of class c at native pixel i: by the segmenter, the stack and the scan.
-The sum over pixels is the bound at the best q(x), which is proportional to the terms of the sum
-over c. With that q(x) held, the gradient of F is the gradient of
+The sum over c is the bound at the best q(x | e), known in closed form, and what is wanted is
 
-    E_q(e)[sum_ic q(x_i = c) log p(x_i = c | z(e))] - beta KL(q(e) || p(e))
+    q(x_i = c) = E_q(e)[q(x_i = c | e)],    q(x_i = c | e) ~ p(x_i = c | z(e)) exp(g_ic)
 
-(the envelope theorem), so q(x) is set in closed form and q(e) takes a step, in turn. Means over
-q(e) are over the same draws at every step: F is then a function of mu and sigma alone, and a step
-of a slice that lowers it is not kept.
+Were x independent of e in q, the mean would stand inside the logarithm of the sum. That bound is
+never higher, and its estimate from a few draws is too high: it would reward a wide q(e) for draws
+that happen to agree. F is a mean over draws, so that its estimate is right in the mean. The draws
+are the same at every step: F is then a function of mu and sigma alone, and a step of a slice that
+lowers it is not kept.
 """
+
+import math
 
 import numpy as np
 import torch
@@ -77,8 +80,9 @@ class MovingCode:
 
     @property
     def log_model(self) -> np.ndarray:
-        """E_q(e)[log p(x | z)] of each native pixel and class, (N, C, h, w) float64."""
-        return self._said.numpy()
+        """Log of the mean of p(x | z) over q(e), of each native pixel and class, (N, C, h, w)."""
+        said = self._said.double().logsumexp(dim=0) - math.log(len(self._said))
+        return np.asarray(said.numpy())
 
     def move(self, seen: np.ndarray | None = None) -> tuple[np.ndarray, float]:
         """Move q(e) until the bound hardly rises, or no step is left.
@@ -87,8 +91,7 @@ class MovingCode:
             seen: (N, C, h, w) what the scan says, to be added to the evidence.
 
         Returns:
-            log p(x | z) + log p(y | x), averaged over q(e), (N, C, h, w); and the weighted
-            KL(q(e) || p(e)) in nats of all slices.
+            log q(x) (N, C, h, w) float64, and the bound in nats of all slices.
         """
         evidence = self._evidence if seen is None else self._evidence + torch.from_numpy(seen)
         bound = _bound(self._said, self._cost, evidence)
@@ -98,27 +101,31 @@ class MovingCode:
             for which in torch.split(is_moving.nonzero()[:, 0], self._slices_at_a_time):
                 bound[which], is_moving[which] = self._step(which, bound[which], evidence[which])
             self.bounds.append(float(bound.sum()))
-        return (self._said + self._evidence).numpy(), float(self._cost.sum())
+        return self._log_belief(evidence).numpy(), float(bound.sum())
 
     @torch.no_grad()
     def reading(self, posterior: CodePosterior) -> tuple[Tensor, Tensor]:
-        """Return E_q(e)[log p(x | z)] (N, C, h, w) and the weighted KL (N,), both float64."""
+        """Return log p(x | z) (S, N, C, h, w) of the draws, and the weighted KL (N,) float64."""
         said, gained = [], []
         for which in torch.split(torch.arange(len(posterior.mu)), self._slices_at_a_time):
             part = posterior.of(which)
             values = part.at(self._noise(part))
-            said.append(self._log_probabilities(part, values).double().mean(dim=0))
+            said.append(self._log_probabilities(part, values))
             gained.append(self._log_ratio(part, values).double().mean(dim=0))
         cost = self.prior_weight * (posterior.kl() - torch.cat(gained))
-        return torch.cat(said), cost
+        return torch.cat(said, dim=1), cost
 
-    def direction(self, posterior: CodePosterior, belief: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the direction (n, Z) of mu and of log_sigma by the estimator, q(x) held."""
+    def direction(self, posterior: CodePosterior, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the direction (n, Z) of mu and of log_sigma by the estimator.
+
+        ``evidence`` is (n, C, h, w).
+        """
 
         def value(draws: Draws) -> Tensor:
             said = self._log_probabilities(posterior, draws["e"])
-            explained = (belief * said).flatten(start_dim=2).sum(dim=2)
-            return explained + self.prior_weight * self._log_ratio(posterior, draws["e"])
+            return _explained(said, evidence) + self.prior_weight * self._log_ratio(
+                posterior, draws["e"]
+            )
 
         is_score = self.config.estimator == "score_function"
         noise = self._fresh_noise(posterior) if is_score else self._noise(posterior)
@@ -138,8 +145,7 @@ class MovingCode:
     def _step(self, which: Tensor, bound: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
         """Try a step of some slices; return their bounds (n,), and which move on."""
         now, size = self.posterior.of(which), self._sizes[which]
-        belief = (self._said[which] + evidence).softmax(dim=1)
-        d_mu, d_log_sigma = self.direction(now, belief)
+        d_mu, d_log_sigma = self.direction(now, evidence)
         change = (size[:, None] * d_log_sigma).clamp(-_FARTHEST, _FARTHEST)
         tried = now.moved(size[:, None] * d_mu, change)
         said, cost = self.reading(tried)
@@ -148,7 +154,7 @@ class MovingCode:
         kept = which[is_kept]
         self.posterior.mu[kept] = tried.mu[is_kept]
         self.posterior.log_sigma[kept] = tried.log_sigma[is_kept]
-        self._said[kept], self._cost[kept] = said[is_kept], cost[is_kept]
+        self._said[:, kept], self._cost[kept] = said[:, is_kept], cost[is_kept]
         self._steps_left[which] -= 1
         self._sizes[which] = size * torch.where(is_kept, _LONGER, _SHORTER)
         is_worth_it = torch.where(
@@ -157,6 +163,13 @@ class MovingCode:
             self._sizes[which] > _SHORTEST * self.config.step_size,
         )
         return torch.where(is_kept, found, bound), is_worth_it & (self._steps_left[which] > 0)
+
+    def _log_belief(self, evidence: Tensor) -> Tensor:
+        """Return log q(x) (N, C, h, w) float64, draw by draw: bounds memory."""
+        total = torch.zeros_like(evidence)
+        for said in self._said:
+            total += (said + evidence).softmax(dim=1)
+        return (total / len(self._said)).log()
 
     def _log_probabilities(self, posterior: CodePosterior, values: Tensor) -> Tensor:
         """Return log p(x | z) (S, n, C, h, w) of values of q(e), (S, n, Z)."""
@@ -205,6 +218,11 @@ class _NormalAt(Normal):
         return self.rsample().detach()
 
 
+def _explained(said: Tensor, evidence: Tensor) -> Tensor:
+    """Return sum_i log sum_c p(x_i = c | z) exp(g_ic), (S, n) float64, of each draw and slice."""
+    return (said + evidence).logsumexp(dim=2).flatten(start_dim=2).sum(dim=2)
+
+
 def _bound(said: Tensor, cost: Tensor, evidence: Tensor) -> Tensor:
-    """Return F (n,) in nats of each slice, at the best q(x)."""
-    return (said + evidence).logsumexp(dim=1).flatten(start_dim=1).sum(dim=1) - cost
+    """Return F (n,) in nats of each slice, at the best q(x | e)."""
+    return _explained(said, evidence).mean(dim=0) - cost

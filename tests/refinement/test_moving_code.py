@@ -88,7 +88,7 @@ def test_the_bound_is_below_the_evidence_and_close_to_it_in_the_end(seed):
     truth = log_evidence(model, evidence[0], standard)
     code.move()
     assert code.bounds[0] < code.bounds[-1] < truth
-    assert truth - code.bounds[-1] < 1.0  # q(x) and q(e) are apart, the posterior is not
+    assert truth - code.bounds[-1] < 0.1
 
 
 def test_the_bound_holds_with_a_density_in_the_priors_place():
@@ -97,12 +97,13 @@ def test_the_bound_holds_with_a_density_in_the_priors_place():
         torch.tensor([[[0.5]], [[0.4]]], dtype=torch.float64),
     )
     density = CodeDensity(torch.eye(1, dtype=torch.float64), mixture, ((1,),))
-    model, evidence = Linear(start=1.0), evidence_of(np.random.default_rng(1))
-    code = moving(model, evidence, density, num_draws=1000, max_steps=40, tolerance=0.0)
-    truth = log_evidence(model, evidence[0], mixture.log_prob)
-    code.move()
-    assert code.bounds[-1] < truth
-    assert truth - code.bounds[-1] < 1.2  # a normal is in one of two modes: log 2 at least
+    evidence, found = evidence_of(np.random.default_rng(1)), []
+    truth = log_evidence(Linear(), evidence[0], mixture.log_prob)
+    for start in (-2.0, 1.5):
+        code = moving(Linear(start=start), evidence, density, num_draws=1000, max_steps=40)
+        found.append(code.move()[1])
+    assert max(found) < truth
+    assert truth - max(found) < 0.75  # a normal is in one of two modes: log 2 if they weigh alike
 
 
 def test_without_evidence_the_code_goes_to_the_density():
@@ -112,9 +113,8 @@ def test_without_evidence_the_code_goes_to_the_density():
         torch.tensor([[[spread]]], dtype=torch.float64),
     )
     density = CodeDensity(torch.eye(1, dtype=torch.float64), normal, ((1,),))
-    nothing, model = np.zeros((1, 4, SIZE, SIZE)), Linear()
-    model.weights *= 0  # and every code says the same
-    code = moving(model, nothing, density, num_draws=1000, max_steps=60, tolerance=0.0)
+    nothing = np.zeros((1, 4, SIZE, SIZE))
+    code = moving(Linear(), nothing, density, num_draws=1000, max_steps=60, tolerance=0.0)
     code.move()
     assert code.posterior.mu.item() == pytest.approx(center, abs=0.05)
     assert code.posterior.log_sigma.exp().item() == pytest.approx(spread, abs=0.03)
@@ -138,22 +138,20 @@ def test_no_step_and_no_sweep_lowers_the_bound(rng, estimator, weight):
     model, evidence = Linear(3, start=0.5), evidence_of(rng, 5)
     settings = {"estimator": estimator, "tolerance": 0.0, "max_steps": 12}
     code = moving(model, evidence, prior_weight=weight, num_draws=6, **settings)
-    joint, cost = code.move()
+    log_belief, bound = code.move()
     assert (np.diff(code.bounds) >= 0).all()
     assert code.bounds[-1] > code.bounds[0] + 0.5
-    best = np.logaddexp.reduce(joint, axis=1).sum() - cost
-    assert best == pytest.approx(code.bounds[-1], abs=1e-9)
-    told = evidence_of(rng, 5)
-    before = np.logaddexp.reduce(joint + told, axis=1).sum() - cost
-    moved = moving(model, evidence, prior_weight=weight, num_draws=6, **settings)
-    joint, cost = moved.move(told)
-    assert (np.diff(moved.bounds) >= 0).all()
-    joint, cost = code.move(told)  # no steps left: the bound is that of what was there
-    assert np.logaddexp.reduce(joint + told, axis=1).sum() - cost >= before - 1e-9
+    assert bound == code.bounds[-1]
+    np.testing.assert_allclose(np.exp(log_belief).sum(axis=1), 1, atol=1e-9)
+    assert code.move()[1] == pytest.approx(bound, abs=1e-9)  # no steps left
+    told = moving(model, np.zeros_like(evidence), prior_weight=weight, num_draws=6, **settings)
+    same, bound = told.move(evidence)  # wherever it comes from
+    np.testing.assert_allclose(same, log_belief, atol=1e-9)
+    assert bound == pytest.approx(code.bounds[-1], abs=1e-9)
 
 
 def test_the_gradient_is_that_of_the_bound(rng):
-    """By finite differences, with the belief at its best for every value of the parameters."""
+    """By finite differences."""
     model, evidence = Linear(2, start=0.3), evidence_of(rng)
     code = moving(model, evidence, estimator="natural", num_draws=6, prior_weight=2.0)
     at = code.posterior
@@ -161,10 +159,9 @@ def test_the_gradient_is_that_of_the_bound(rng):
     def bound(mu, log_sigma):
         said, cost = code.reading(CodePosterior(mu, log_sigma, at.group_shapes))
         joint = said + torch.from_numpy(evidence)
-        return float((joint.logsumexp(dim=1).sum() - cost).sum())
+        return float(joint.logsumexp(dim=2).sum(dim=(2, 3)).mean(dim=0) - cost)
 
-    belief = (code.reading(at)[0] + torch.from_numpy(evidence)).softmax(dim=1)
-    d_mu, d_log_sigma = code.direction(at, belief)
+    d_mu, d_log_sigma = code.direction(at, torch.from_numpy(evidence))
     for axis in range(2):
         small = torch.zeros(1, 2, dtype=torch.float64)
         small[0, axis] = 1e-5
@@ -180,8 +177,7 @@ def test_the_estimators_agree_in_the_mean(rng):
     found = {}
     for estimator in ESTIMATORS:
         code = moving(model, evidence, estimator=estimator, num_draws=10_000)
-        belief = (code.reading(code.posterior)[0] + torch.from_numpy(evidence)).softmax(dim=1)
-        found[estimator] = torch.cat(code.direction(code.posterior, belief))
+        found[estimator] = torch.cat(code.direction(code.posterior, torch.from_numpy(evidence)))
     variance = (2 * code.posterior.log_sigma).exp()
     scale = variance.mean()  # what makes one step size fit
     natural = torch.cat([variance / scale, torch.full_like(variance, 0.5) / scale])
