@@ -24,7 +24,7 @@ class ExplanationConfig(StrictConfig):
             up the bound. What follows is for the latter.
         estimator: The gradient through the draws; that times the inverse Fisher information; or the
             score function with control variates, which only evaluates the decoder.
-        num_draws: Of q(z), in each mean over it; the same in every step.
+        num_draws: Of q(z), in each mean over it.
         max_steps: Tried for a slice at most, over all sweeps.
         step_size: Of the first step; a slice's own grows where a step is kept and falls where not.
         tolerance: A step that lifts the bound of a slice by this or less, in nats, is its last.

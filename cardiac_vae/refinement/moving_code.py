@@ -9,9 +9,9 @@ The sum over c is the bound at the best q(x | e), known in closed form, and what
 
 Were x independent of e in q, the mean would stand inside the logarithm of the sum. That bound is
 never higher, and its estimate from a few draws is too high: it would reward a wide q(e) for draws
-that happen to agree. F is a mean over draws, so that its estimate is right in the mean. The draws
-are the same at every step: F is then a function of mu and sigma alone, and a step of a slice that
-lowers it is not kept.
+that happen to agree. F is a mean over draws, so that its estimate is right in the mean. Steps go up
+gradients of fresh draws. Whether a slice keeps its step is judged by draws that stay the same, by
+which its F never falls.
 """
 
 import math
@@ -26,7 +26,7 @@ from cardiac_vae.refinement.code_posterior import CodePosterior
 from cardiac_vae.refinement.explanation import ExplanationConfig
 from cardiac_vae.refinement.native_grid import NativeGrid
 from cardiac_vae.shape_model import ShapeModel
-from cardiac_vae.vi.estimators import ESTIMATORS, Draws, Factor, Term
+from cardiac_vae.vi.estimators import ESTIMATORS, Draws, EstimatorName, Factor, Term
 from cardiac_vae.vi.normal import natural_gradient
 
 _LEAST = 1e-6  # of a class: no pixel decides alone
@@ -128,8 +128,8 @@ class MovingCode:
             )
 
         is_score = self.config.estimator == "score_function"
-        noise = self._fresh_noise(posterior) if is_score else self._noise(posterior)
-        name = "rao_blackwellized_controlled" if is_score else "reparametrized"
+        noise = self._noise(posterior, len(self.bounds))
+        name: EstimatorName = "rao_blackwellized_controlled" if is_score else "reparametrized"
         parameters = torch.stack([posterior.mu, posterior.log_sigma], dim=-1)
         family = {"e": Factor(parameters, lambda p: _NormalAt(p, noise), "ab")}
         estimate = ESTIMATORS[name](family, [Term(value, ("e",), "a")], len(noise))["e"]
@@ -184,18 +184,17 @@ class MovingCode:
             return torch.zeros(values.shape[:2])
         return self.density.log_ratio(posterior.noise(values)).reshape(values.shape[:2])
 
-    def _noise(self, posterior: CodePosterior) -> Tensor:
-        """Return the standard normal numbers (S, 1, Z) of every bound, in pairs of both signs."""
-        generator = torch.Generator().manual_seed(self.config.seed)
-        shape = ((self.config.num_draws + 1) // 2, 1, posterior.mu.shape[1])
-        half = torch.randn(shape, generator=generator)
-        return torch.cat([half, -half])[: self.config.num_draws]
+    def _noise(self, posterior: CodePosterior, step: int = 0) -> Tensor:
+        """Return standard normal numbers (S, 1, Z), in pairs of both signs.
 
-    def _fresh_noise(self, posterior: CodePosterior) -> Tensor:
-        """Return numbers (S, 1, Z) of one step alone: the same ones would span few directions."""
-        generator = torch.Generator().manual_seed(self.config.seed + len(self.bounds))
-        shape = (max(2, self.config.num_draws), 1, posterior.mu.shape[1])
-        return torch.randn(shape, generator=generator)
+        Those of step 0 are the bound's. Control variates take draws for independent: no pairs then.
+        """
+        draws, size = self.config.num_draws, posterior.mu.shape[1]
+        generator = torch.Generator().manual_seed(self.config.seed + step)
+        if step and self.config.estimator == "score_function":
+            return torch.randn(max(2, draws), 1, size, generator=generator)
+        half = torch.randn((draws + 1) // 2, 1, size, generator=generator)
+        return torch.cat([half, -half])[:draws]
 
     @property
     def _slices_at_a_time(self) -> int:
