@@ -201,6 +201,9 @@ class MovingCode:
         return max(1, _CODES // self.config.num_draws)
 
 
+_Shape = torch.Size | list[int] | tuple[int, ...]
+
+
 class _NormalAt(Normal):
     """Normals of parameters (..., 2), mean and log-sigma, whose draws come from given numbers."""
 
@@ -208,11 +211,11 @@ class _NormalAt(Normal):
         super().__init__(parameters[..., 0], parameters[..., 1].exp(), validate_args=False)
         self.standard = standard
 
-    def rsample(self, sample_shape: torch.Size | None = None) -> Tensor:
+    def rsample(self, sample_shape: _Shape = ()) -> Tensor:
         """Return the draws that the numbers stand for."""
         return self.loc + self.scale * self.standard
 
-    def sample(self, sample_shape: torch.Size | None = None) -> Tensor:
+    def sample(self, sample_shape: _Shape = ()) -> Tensor:
         """Return the same without a gradient."""
         return self.rsample().detach()
 

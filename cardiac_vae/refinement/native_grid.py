@@ -35,7 +35,8 @@ class NativeGrid:
         """Read the matrices off what resampling makes of the unit vectors of either axis."""
         prepared, native = window.prepared, window.native
         area = np.prod(prepared.pixel_mm) / np.prod(native.pixel_mm)
-        return cls(*(_matrix(prepared, native, axis) for axis in (0, 1)), float(area))
+        rows, columns = (_matrix(prepared, native, axis) for axis in (0, 1))
+        return cls(rows, columns, float(area))
 
     def __call__(self, probabilities: Tensor) -> Tensor:
         """Return probabilities (N, C, h, w) of those on the prepared grid, (N, C, S, S)."""
