@@ -37,10 +37,13 @@ class CodePosterior:
 
     @classmethod
     @torch.no_grad()
-    def start(cls, model: ShapeModel, seen: Tensor, num_groups: int | None, seed: int) -> Self:
-        """Return the encoder's mean and spread for what was seen (N, C, S, S), taken as broken.
+    def start(
+        cls, model: ShapeModel, seen: Tensor, num_groups: int | None, seed: int, width: float = 1.0
+    ) -> Self:
+        """Return the encoder's mean for what was seen (N, C, S, S), taken as broken, and a spread.
 
-        The spread is that of draws about the mean, the same numbers for every slice.
+        That is ``width`` times the spread of draws about the mean, the same numbers for every
+        slice.
         """
         means = _encoded_noise(model, seen, 0.0)
         moving, below = means[:num_groups], means[len(means[:num_groups]) :]
@@ -52,7 +55,7 @@ class CodePosterior:
                 drawn = _encoded_noise(model, slice_.expand(_START_DRAWS, *slice_.shape), 1.0)
                 apart = _rows(drawn[:num_groups]) - at
                 spread.append(apart.square().mean(dim=0).sqrt())
-        log_sigma = torch.stack(spread).clamp(min=_NARROWEST).log()
+        log_sigma = torch.stack(spread).clamp(min=_NARROWEST).log() + math.log(width)
         return cls(mu, log_sigma, tuple(tuple(g.shape[1:]) for g in moving), tuple(below))
 
     def at(self, standard: Tensor) -> Tensor:

@@ -30,6 +30,9 @@ class ExplanationConfig(StrictConfig):
         tolerance: A step that lifts the bound of a slice by this or less, in nats, is its last.
         num_groups: Latent groups that move, from the top; the noise of those below stays the
             encoder's. All move if None.
+        start_width: Share of the encoder's spread that q(z) starts with. A spread that is too wide
+            for groups whose lower ones are points makes of every mean over draws a lottery; one
+            that is too narrow costs the logarithm, and grows.
         prior_weight: Weight of KL(q || p), 1 or more. Pixels of a segmenter err together, so that
             their product overstates what it knows of a code; the bound holds for every weight.
         seed: Of the draws.
@@ -42,6 +45,7 @@ class ExplanationConfig(StrictConfig):
     step_size: PositiveFloat = 0.3
     tolerance: NonNegativeFloat = 0.5
     num_groups: PositiveInt | None = 2
+    start_width: float = Field(default=0.1, gt=0, le=1)
     prior_weight: float = Field(default=1.0, ge=1)
     seed: NonNegativeInt = 0
 

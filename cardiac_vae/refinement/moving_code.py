@@ -70,7 +70,7 @@ class MovingCode:
         self.model, self.grid, self.config, self.density = model, grid, config, density
         self.prior_weight = config.prior_weight * max(1.0, grid.pixels_per_prepared)
         self.posterior = CodePosterior.start(
-            model, torch.from_numpy(seen), config.num_groups, config.seed
+            model, torch.from_numpy(seen), config.num_groups, config.seed, config.start_width
         )
         self.bounds: list[float] = []
         self._evidence = torch.from_numpy(evidence)

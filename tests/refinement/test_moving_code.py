@@ -100,7 +100,8 @@ def test_the_bound_holds_with_a_density_in_the_priors_place():
     evidence, found = evidence_of(np.random.default_rng(1)), []
     truth = log_evidence(Linear(), evidence[0], mixture.log_prob)
     for start in (-2.0, 1.5):
-        code = moving(Linear(start=start), evidence, density, num_draws=1000, max_steps=40)
+        settings = {"num_draws": 1000, "max_steps": 60, "tolerance": 0.0}
+        code = moving(Linear(start=start), evidence, density, **settings)
         found.append(code.move()[1])
     assert max(found) < truth
     assert truth - max(found) < 0.75  # a normal is in one of two modes: log 2 if they weigh alike
@@ -226,6 +227,8 @@ def test_it_starts_where_and_as_wide_as_the_encoder_says():
     assert (found.mu == 0.7).all()
     assert found.log_sigma.mul(2).exp().mean().item() == pytest.approx(0.09, rel=0.1)
     torch.testing.assert_close(found.log_sigma[0], found.log_sigma[1])
+    narrow = CodePosterior.start(Linear(500, start=0.7), seen, None, seed=0, width=0.1)
+    torch.testing.assert_close(narrow.log_sigma.exp(), 0.1 * found.log_sigma.exp())
     expected = torch.distributions.kl_divergence(
         torch.distributions.Normal(found.mu, found.log_sigma.exp()),
         torch.distributions.Normal(0.0, 1.0),
