@@ -2,9 +2,10 @@
 
 Slices that break a criterion, draw a structure apart from its largest part, or hold a structure
 that the stack says should not be there, or the reverse, are explained by the shape model (one pass
-of the encoder trained on broken masks). The explanation is multiplied with what the segmenter said
-and, where the scan is given, with what its intensities say (``inference``); the most probable valid
-candidate is taken. A volume in which nothing is wrong comes back as it was.
+of the encoder trained on broken masks; then, if asked, steps up the bound). The explanation is
+multiplied with what the segmenter said and, where the scan is given, with what its intensities say
+(``inference``); the most probable valid candidate is taken. A volume in which nothing is wrong
+comes back as it was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
 from cardiac_vae.anatomy.criteria import (
     CRITERIA,
@@ -26,10 +26,13 @@ from cardiac_vae.anchors import nearest, read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.case import Spacing
+from cardiac_vae.densities.code_density import CodeDensity
 from cardiac_vae.labels import NUM_CLASSES, Structure
 from cardiac_vae.metrics.presence import present_structures
+from cardiac_vae.refinement.bisection import walk_to_nearest
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.doubt import Doubt
+from cardiac_vae.refinement.explanation import ExplanationConfig, explained
 from cardiac_vae.refinement.guarantee import (
     EMPTIED,
     Candidate,
@@ -37,7 +40,15 @@ from cardiac_vae.refinement.guarantee import (
     partial_hearts,
     whole_hearts,
 )
-from cardiac_vae.refinement.inference import InferenceConfig, Inferred, infer, normalized
+from cardiac_vae.refinement.inference import (
+    InferenceConfig,
+    Inferred,
+    infer,
+    infer_without_scan,
+    normalized,
+)
+from cardiac_vae.refinement.moving_code import MovingCode
+from cardiac_vae.refinement.native_grid import NativeGrid
 from cardiac_vae.refinement.observation import doubted, one_hot_planes
 from cardiac_vae.refinement.stack.consistency import inconsistencies
 from cardiac_vae.refinement.stack.decisions import (
@@ -48,14 +59,16 @@ from cardiac_vae.refinement.stack.decisions import (
 )
 from cardiac_vae.refinement.stack.evidence import peaks, slice_evidence
 from cardiac_vae.refinement.stack.slice_order import Fault
-from cardiac_vae.refinement.window import HeartWindow
+from cardiac_vae.refinement.window import HeartWindow, require_one_grid
 from cardiac_vae.shape_model import ShapeModel
 
 UNTOUCHED = "untouched"
+TOWARDS_TRAINING_SHAPE = "towards a training shape"
 TRAINING_SHAPE = "training shape"
-LAST_RESORTS = (TRAINING_SHAPE, EMPTIED)
+LAST_RESORTS = (TOWARDS_TRAINING_SHAPE, TRAINING_SHAPE, EMPTIED)
 _TOLD: tuple[Fault, ...] = ("swapped", "shifted")
 """Faults of a stack that are told. A missing slice is not: sound stacks look it as often."""
+_MOST_WALKS = 3  # towards training shapes, where no repair is a heart
 _MOST_LOOKS = 5  # at a volume, until it hangs together
 
 
@@ -69,6 +82,7 @@ class RefinementConfig(StrictConfig):
             break one or draw a structure apart from its largest part.
         num_anchors: Training shapes tried where nothing else is valid, nearest first.
         batch_size: Slices explained at a time; bounds memory.
+        explanation: How the shape model explains a slice.
         presence: When the stack's word counts, where a calibration knows stacks.
         inference: How the scan's intensities are used, where the scan is given.
     """
@@ -77,8 +91,18 @@ class RefinementConfig(StrictConfig):
     whole_volume: bool = False
     num_anchors: PositiveInt = 50
     batch_size: PositiveInt = 32
+    explanation: ExplanationConfig = ExplanationConfig()
     presence: DecisionConfig = DecisionConfig()
     inference: InferenceConfig = InferenceConfig()
+
+    @model_validator(mode="after")
+    def _something_moves_the_code(self) -> Self:
+        if self.explanation.mode == "optimized" and self.segmenter_exponent == 0:
+            raise ValueError(
+                "segmenter_exponent: expected above 0 where codes move, got 0; what the segmenter "
+                "said is all that holds a code to its slice"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -107,7 +131,8 @@ class RefinementResult:
         after: The criteria on the result; always valid, unless it was refused.
         slices: The decision for each slice.
         warnings: What the user should know, one line each.
-        bounds: The bound of the scan in nats, sweep by sweep, where its intensities were used.
+        bounds: The bound of the scan in nats, sweep by sweep, where its intensities were used, or
+            step by step, where codes moved without them. It never falls.
         is_refused: Whether no consistent volume was found; the mask is that of the input then, and
             the last warning says why.
     """
@@ -145,16 +170,19 @@ class Refiner:
         pixel_mm: float,
         config: RefinementConfig | None = None,
         calibration: Calibration | None = None,
+        density: CodeDensity | None = None,
     ) -> None:
         """Take a model in eval mode and its anchors (N, S, S), S pixels of ``pixel_mm`` a side.
 
-        Without a ``calibration`` the segmenter is taken at its word, and slices are as drawn.
+        Without a ``calibration`` the segmenter is taken at its word, and slices are as drawn. A
+        ``density`` of the model's codes takes the place of its prior where codes move.
         """
         self.model = model
         self.anchors = anchors
         self.pixel_mm = pixel_mm
         self.config = config or RefinementConfig()
         self.calibration = calibration or Calibration()
+        self.density = density
 
     @classmethod
     def load(
@@ -162,6 +190,7 @@ class Refiner:
         folder: Path,
         config: RefinementConfig | None = None,
         calibration: Calibration | None = None,
+        density: CodeDensity | None = None,
     ) -> Self:
         """Load the refiner of a trained model's folder.
 
@@ -170,7 +199,7 @@ class Refiner:
             ValueError: if its files do not fit each other.
         """
         model, anchors = load_model(folder), read_anchors(folder)
-        return cls(model, anchors, pixel_size(folder), config, calibration)
+        return cls(model, anchors, pixel_size(folder), config, calibration, density)
 
     def refine(
         self,
@@ -191,7 +220,7 @@ class Refiner:
         Raises:
             ValueError: if probabilities or image are not on the mask's grid.
         """
-        _require_one_grid(mask, probabilities, image)
+        require_one_grid(mask, probabilities, image)
         before = check_volume(mask, spacing_mm)
         if not mask.any():
             return _as_it_is(mask, before, ("the mask is all background: nothing to refine",))
@@ -248,17 +277,28 @@ class Refiner:
         shown, seen = believed[chosen], None
         if probabilities is not None:
             parts = (window.cut(probabilities[chosen]), window.cut(mask[chosen]))
-            seen = doubted(*parts, is_wrong[chosen])
-        log_model, log_joint = self._log_joint(shown, seen, window)
-        log_joint += doubt.gain[chosen, :, None, None]
-        inferred = Inferred(log_joint)
+            seen = doubted(*parts, is_wrong[chosen]).astype(np.float32)
+            given = window.to_prepared(seen)
+        else:
+            given = one_hot_planes(window.masks_to_prepared(shown))
+        log_model = _log(window.to_native(explained(self.model, given, self.config.batch_size)))
+        observed = self._observed(shown, seen, window)
+        gain = doubt.gain[chosen, :, None, None]
+        log_joint, code = log_model + observed + gain, None
+        if self.config.explanation.mode == "optimized" and len(chosen):
+            grid, settings = NativeGrid.of(window), self.config.explanation
+            code = MovingCode(self.model, grid, given, observed + gain, settings, self.density)
         if image is not None and len(chosen):
             scan, planes = window.cut(image), one_hot_planes(believed)
-            inferred = infer(log_joint, scan, planes, doubt.is_chosen, self.config.inference)
+            how = self.config.inference
+            inferred = infer(log_joint, scan, planes, doubt.is_chosen, how, code)
+        else:
+            inferred = infer_without_scan(log_joint, code)
+        log_model = log_model if code is None else code.log_model
         refined, routes = mask.copy(), {}
         for at, index in enumerate(chosen):
             scores = inferred.log_belief[at], log_model[at]
-            candidate = self._best(shown[at], *scores, window, doubt.expected[index])
+            candidate = self._best(shown[at], given[at], scores, window, doubt.expected[index])
             refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
         return _Redrawn(refined, routes, inferred)
 
@@ -277,42 +317,29 @@ class Refiner:
         decisions = decide(present_structures(mask), log_odds, self.config.presence)
         return decisions, presence_term(decisions, peaks(probabilities, pixel_mm), log_odds)
 
-    def _log_joint(
+    def _observed(
         self, drawn: np.ndarray, probabilities: np.ndarray | None, window: HeartWindow
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return log p(x | z), and that plus log p(y | x), of slices (N, h, w) of the window."""
-        if probabilities is None:
-            explained = self._explain(one_hot_planes(window.masks_to_prepared(drawn)))
-        else:
-            probabilities = probabilities.astype(np.float32)
-            explained = self._explain(window.to_prepared(probabilities))
-        log_model = _log(window.to_native(explained))
-        observed = self.calibration.observation.log_likelihood(
-            drawn, window.native.pixel_mm, probabilities
-        )
-        return log_model, log_model + self.config.segmenter_exponent * observed
-
-    def _explain(self, seen: np.ndarray) -> np.ndarray:
-        """Return the model's probabilities (N, C, S, S) for what was seen, taken as broken."""
-        explained = []
-        for chunk in torch.split(torch.from_numpy(seen), self.config.batch_size):
-            is_broken = torch.ones(len(chunk), dtype=torch.bool)
-            explained.append(self.model.reconstruct(chunk, is_broken).numpy())
-        return np.concatenate(explained)
+    ) -> np.ndarray:
+        """Return the weighed log p(y | x) (N, C, h, w) of slices (N, h, w) of the window."""
+        observation, pixel_mm = self.calibration.observation, window.native.pixel_mm
+        said = observation.log_likelihood(drawn, pixel_mm, probabilities)
+        return np.asarray(self.config.segmenter_exponent * said)
 
     def _best(
         self,
         drawn: np.ndarray,
-        log_score: np.ndarray,
-        log_model: np.ndarray,
+        given: np.ndarray,
+        scores: tuple[np.ndarray, np.ndarray],
         window: HeartWindow,
         expected: np.ndarray,
     ) -> Candidate:
         """Return the most probable valid mask of a slice, (h, w) on the window.
 
-        One that holds the ``expected`` structures (3,) if there is any, else any valid one; and
-        there always is one, for an empty slice breaks nothing.
+        ``given`` (C, S, S) is what the model saw; ``scores`` are log q(x) and log p(x | z). One
+        that holds the ``expected`` structures (3,) if there is any, else any valid one; and there
+        always is one, for an empty slice breaks nothing.
         """
+        log_score, log_model = scores
 
         def is_whole(mask: np.ndarray) -> bool:
             holds = present_structures(mask[None])[0]
@@ -325,6 +352,9 @@ class Refiner:
                 return best
             tried.append(lot)
         shapes = nearest(self.anchors, _prepared_score(log_score, window), self.config.num_anchors)
+        walked = walk_to_nearest(self.model, given, shapes[:_MOST_WALKS], window, is_whole)
+        if walked is not None:
+            return Candidate(TOWARDS_TRAINING_SHAPE, walked)
         last = [Candidate(TRAINING_SHAPE, shape) for shape in window.masks_to_native(shapes)]
         emptied, *parts = partial_hearts(drawn, log_score)
         best = most_probable_valid([*last, *parts], log_score, is_whole)
@@ -353,22 +383,6 @@ def _as_it_is(
     return RefinementResult(
         mask.copy(), False, verdict, verdict, decisions, warnings, is_refused=is_refused
     )
-
-
-def _require_one_grid(
-    mask: np.ndarray, probabilities: np.ndarray | None, image: np.ndarray | None
-) -> None:
-    expected = (len(mask), NUM_CLASSES, *mask.shape[1:])
-    if probabilities is not None and probabilities.shape != expected:
-        raise ValueError(
-            f"expected probabilities (D, C, H, W) on the mask's grid, {expected}, "
-            f"got shape {probabilities.shape}; give those the mask was decided from"
-        )
-    if image is not None and image.shape != mask.shape:
-        raise ValueError(
-            f"expected an image (D, H, W) on the mask's grid, {mask.shape}, got shape "
-            f"{image.shape}; give the scan that was segmented"
-        )
 
 
 def _warnings(

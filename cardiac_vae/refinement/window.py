@@ -14,6 +14,7 @@ from cardiac_vae.data.geometry import (
     resample_mask,
     resample_probabilities,
 )
+from cardiac_vae.labels import NUM_CLASSES
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,27 @@ class HeartWindow:
     def to_native(self, probabilities: np.ndarray) -> np.ndarray:
         """Resample probabilities (N, C, S, S) to (N, C, h, w)."""
         return resample_probabilities(probabilities, self.prepared, self.native)
+
+
+def require_one_grid(
+    mask: np.ndarray, probabilities: np.ndarray | None, image: np.ndarray | None
+) -> None:
+    """Refuse probabilities (D, C, H, W) or an image (D, H, W) on another grid than the mask's.
+
+    Raises:
+        ValueError: if either is.
+    """
+    expected = (len(mask), NUM_CLASSES, *mask.shape[1:])
+    if probabilities is not None and probabilities.shape != expected:
+        raise ValueError(
+            f"expected probabilities (D, C, H, W) on the mask's grid, {expected}, "
+            f"got shape {probabilities.shape}; give those the mask was decided from"
+        )
+    if image is not None and image.shape != mask.shape:
+        raise ValueError(
+            f"expected an image (D, H, W) on the mask's grid, {mask.shape}, got shape "
+            f"{image.shape}; give the scan that was segmented"
+        )
 
 
 def _covered(whole: PlaneGrid, prepared: PlaneGrid, axis: int) -> slice:
