@@ -1,19 +1,35 @@
-"""What was learnt of one segmenter's errors, and its file: how it draws, and which slices it draws.
+"""What was learnt of one segmenter's errors, and its files.
 
-A folder with ``observation.json`` and ``stack.json``; ``evaluation.calibration`` fits both.
+How it draws, ``observation.json``; which slices it draws, ``stack.json``; and how far its errors go
+together, ``uncertainty.json``. ``evaluation.calibration`` fits all three.
 """
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
+
+import numpy as np
 
 from cardiac_vae.config import StrictConfig
+from cardiac_vae.data.case import Spacing
+from cardiac_vae.labels import Structure
+from cardiac_vae.metrics.calibration import voxels
 from cardiac_vae.refinement.observation import ObservationModel
 from cardiac_vae.refinement.stack.stack_model import StackModel
+from cardiac_vae.refinement.uncertainty import (
+    ErrorModel,
+    LevelSets,
+    VolumeUncertainty,
+    exchanged,
+    is_doubtful,
+)
 
 OBSERVATION = "observation.json"
 STACK = "stack.json"
+UNCERTAINTY = "uncertainty.json"
+
+Part = TypeVar("Part", bound=StrictConfig)
 
 
 @dataclass(frozen=True)
@@ -23,10 +39,12 @@ class Calibration:
     Attributes:
         observation: What its output says of each pixel.
         stack: What it says of which structures are in which slice; None leaves that as drawn.
+        errors: How far its errors go together; None leaves volumes without intervals.
     """
 
     observation: ObservationModel = field(default_factory=ObservationModel)
     stack: StackModel | None = None
+    errors: ErrorModel | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -41,19 +59,43 @@ class Calibration:
                 f"{folder}: expected the folder of a segmenter's calibration, got no {OBSERVATION} "
                 "in it; run the stage calibrate, or refine without one"
             )
-        observation = ObservationModel.load(folder / OBSERVATION)
-        if not (folder / STACK).is_file():
-            return cls(observation)
-        return cls(observation, _read_stack(folder / STACK))
+        return cls(
+            ObservationModel.load(folder / OBSERVATION),
+            _read(folder / STACK, StackModel),
+            _read(folder / UNCERTAINTY, ErrorModel),
+        )
 
     def save(self, folder: Path) -> None:
-        """Write the calibration; a stack of an earlier one goes if this has none."""
+        """Write the calibration; what an earlier one had and this has not goes."""
         folder.mkdir(parents=True, exist_ok=True)
-        if self.stack is None:
-            (folder / STACK).unlink(missing_ok=True)
-        else:
-            _write(folder / STACK, self.stack)
+        for name, part in ((STACK, self.stack), (UNCERTAINTY, self.errors)):
+            if part is None:
+                (folder / name).unlink(missing_ok=True)
+            else:
+                _write(folder / name, part)
         _write(folder / OBSERVATION, self.observation)
+
+    def uncertainty(
+        self, refined: np.ndarray, probabilities: np.ndarray, spacing_mm: Spacing
+    ) -> VolumeUncertainty:
+        """Return how sure a refined mask (D, H, W) is, of one whose probabilities are known.
+
+        ``probabilities`` (D, C, H, W) are the segmenter's, ``spacing_mm`` is (slice, row, column).
+        Of a mask that is as the segmenter drew it, this is the segmenter's calibrated belief.
+
+        Raises:
+            ValueError: if the two are not on one grid.
+        """
+        pixel_mm = spacing_mm[1:]
+        belief = self.observation.belief(refined, pixel_mm, probabilities)
+        where = is_doubtful(refined, pixel_mm)
+        of_voxels = exchanged(*voxels(belief, refined, where))
+        doubted = np.zeros((*refined.shape, belief.shape[1]), np.float32)
+        doubted[..., Structure.BACKGROUND] = 1
+        doubted[where] = of_voxels
+        voxel_ml = float(np.prod(spacing_mm)) / 1000
+        levels = LevelSets.of(of_voxels, voxel_ml, self.observation.of_probabilities.floor)
+        return VolumeUncertainty(np.moveaxis(doubted, -1, 1), levels, self.errors)
 
 
 def _write(path: Path, values: StrictConfig) -> None:
@@ -62,7 +104,9 @@ def _write(path: Path, values: StrictConfig) -> None:
     beside.replace(path)
 
 
-def _read_stack(path: Path) -> StackModel:
+def _read(path: Path, kind: type[Part]) -> Part | None:
+    if not path.is_file():
+        return None
     try:
         values = json.loads(path.read_text())
     except ValueError as error:
@@ -71,4 +115,4 @@ def _read_stack(path: Path) -> StackModel:
         ) from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a mapping, got {type(values).__name__}")
-    return StackModel.parse(values, str(path))
+    return kind.parse(values, str(path))
