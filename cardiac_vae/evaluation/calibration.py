@@ -16,6 +16,7 @@ from cardiac_vae.data.case import CardiacCase
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.segmented import SCANS
 from cardiac_vae.evaluation.calibration_scores import SEGMENTER, LeftOut, score_left_out
+from cardiac_vae.evaluation.interval_scores import Judged
 from cardiac_vae.evaluation.segmented_case import (
     SegmentedCase,
     learn_presence,
@@ -146,13 +147,12 @@ def leave_out(
             yield LeftOut(
                 patient_id=case.patient_id,
                 scans=case.scans,
-                phase=case.phase,
                 raw=case.near,
                 calibrated=scaling.apply(case.near),
                 truth=case.truth,
                 presence=_presence(case, models, config.decisions),
-                volumes=case.volumes(scaling),
-                errors=errors,
+                judged=errors
+                and Judged(case.patient_id, case.phase, case.volumes(scaling), errors),
             )
 
 

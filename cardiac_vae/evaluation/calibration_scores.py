@@ -8,11 +8,9 @@ import numpy as np
 
 from cardiac_vae.evaluation.interval_scores import Judged, score_intervals
 from cardiac_vae.evaluation.intervals import difference
-from cardiac_vae.labels import HEART, Phase, Structure
+from cardiac_vae.labels import HEART, Structure
 from cardiac_vae.metrics.calibration import brier_score, negative_log_likelihood, reliability
 from cardiac_vae.metrics.presence import PresenceErrors
-from cardiac_vae.refinement.uncertainty import ErrorModel
-from cardiac_vae.refinement.uncertainty_fit import ExpertVolumes
 
 SEGMENTER = "segmenter"
 
@@ -24,24 +22,20 @@ class LeftOut:
     Attributes:
         patient_id: Cases that share it are never independent.
         scans: Kind of scans, of ``SCANS``.
-        phase: End-diastole or end-systole.
         raw: (N, C) the segmenter's probabilities of voxels near the heart.
         calibrated: (N, C) the same, calibrated.
         truth: (N,) the expert's classes.
         presence: The errors of presence of ``SEGMENTER``, and of its mask redrawn in each way.
-        volumes: By the calibrated belief, and by the expert.
-        errors: How far those of the others go together.
+        judged: Its volumes, and the errors of the others; None if those are not known.
     """
 
     patient_id: str
     scans: str
-    phase: Phase
     raw: np.ndarray = field(repr=False)
     calibrated: np.ndarray = field(repr=False)
     truth: np.ndarray = field(repr=False)
     presence: Mapping[str, PresenceErrors]
-    volumes: ExpertVolumes = field(repr=False)
-    errors: ErrorModel | None
+    judged: Judged | None = None
 
 
 def score_left_out(results: Sequence[LeftOut], seed: int) -> dict[str, Any]:
@@ -57,13 +51,7 @@ def score_left_out(results: Sequence[LeftOut], seed: int) -> dict[str, Any]:
             np.concatenate([result.calibrated for result in results]), truth
         ),
         "presence": score_presence(results, seed),
-        "intervals": score_intervals(
-            [
-                Judged(result.patient_id, result.phase, result.volumes, result.errors)
-                for result in results
-                if result.errors is not None
-            ]
-        ),
+        "intervals": score_intervals([r.judged for r in results if r.judged is not None]),
     }
 
 

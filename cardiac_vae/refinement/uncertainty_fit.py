@@ -73,4 +73,6 @@ def _fit(cases: Sequence[ExpertVolumes], structure: Structure) -> float:
 
     best = int(np.argmin([cost(share) for share in _SHARES]))
     bounds = _SHARES[max(best - 1, 0)], _SHARES[min(best + 1, len(_SHARES) - 1)]
-    return float(optimize.minimize_scalar(cost, bounds=bounds, method="bounded").x)
+    near_enough = {"xatol": 1e-3}
+    found = optimize.minimize_scalar(cost, bounds=bounds, method="bounded", options=near_enough)
+    return float(found.x)
