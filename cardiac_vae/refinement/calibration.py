@@ -21,8 +21,8 @@ from cardiac_vae.refinement.uncertainty import (
     ErrorModel,
     LevelSets,
     VolumeUncertainty,
-    exchanged,
     is_doubtful,
+    refined_belief,
 )
 
 OBSERVATION = "observation.json"
@@ -89,7 +89,7 @@ class Calibration:
         pixel_mm = spacing_mm[1:]
         belief = self.observation.belief(refined, pixel_mm, probabilities)
         where = is_doubtful(refined, pixel_mm)
-        of_voxels = exchanged(*voxels(belief, refined, where))
+        of_voxels = refined_belief(*voxels(belief, refined, where))
         doubted = np.zeros((*refined.shape, belief.shape[1]), np.float32)
         doubted[..., Structure.BACKGROUND] = 1
         doubted[where] = of_voxels

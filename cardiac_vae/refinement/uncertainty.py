@@ -179,15 +179,16 @@ def is_doubtful(drawn: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
     return near_heart(around, pixel_mm, MARGIN_MM)
 
 
-def exchanged(belief: np.ndarray, refined: np.ndarray) -> np.ndarray:
-    """Return the beliefs (N, C) of voxels under which their refined classes (N,) are likeliest.
+def refined_belief(belief: np.ndarray, refined: np.ndarray) -> np.ndarray:
+    """Return the beliefs (N, C) of voxels beside the classes (N,) that the refiner gave them.
 
-    Where the refiner decided against the class that is likeliest to the segmenter, the two change
-    places: there is as much doubt as there was.
+    Where it decided against the class that is likeliest to the segmenter, the two are as likely:
+    each has the mean of both. However sure the segmenter was, a voxel on which the two disagree
+    is in doubt.
     """
     rows, now, was = np.arange(len(belief)), refined.astype(np.intp), belief.argmax(axis=1)
     result = belief.copy()
-    result[rows, was], result[rows, now] = belief[rows, now], belief[rows, was]
+    result[rows, was] = result[rows, now] = (belief[rows, now] + belief[rows, was]) / 2
     return result
 
 

@@ -57,7 +57,7 @@ def test_the_report_has_volumes_with_their_intervals(refine, asked, tmp_path):
         *("entropy", "mask.nii.gz", "report.csv")
     ]
     assert (tmp_path / "out" / "entropy" / "mask.nii.gz").is_file()
-    [row] = csv.DictReader((tmp_path / "out" / "report.csv").open())
+    [row] = csv.DictReader((tmp_path / "out" / "report.csv").read_text().splitlines())
     refined = np.asanyarray(nib.load(tmp_path / "out" / "mask.nii.gz").dataobj).T
     lv_ml = np.count_nonzero(refined == Structure.LV) * np.prod(SPACING) / 1000
     assert float(row["lv_ml"]) == pytest.approx(lv_ml, abs=0.01)
@@ -89,7 +89,7 @@ def test_a_calibration_without_errors_gives_entropy_and_says_so(refine, asked, t
     assert result.exit_code == 0, result.output
     assert "no uncertainty.json in it, so volumes get no intervals" in result.stderr
     assert (tmp_path / "out" / "entropy" / "mask.nii.gz").is_file()
-    [row] = csv.DictReader((tmp_path / "out" / "report.csv").open())
+    [row] = csv.DictReader((tmp_path / "out" / "report.csv").read_text().splitlines())
     assert float(row["lv_ml"]) > 0
     assert "lv_ml_90_low" not in row
 
