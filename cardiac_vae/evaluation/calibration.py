@@ -151,8 +151,9 @@ def leave_out(
                 calibrated=scaling.apply(case.near),
                 truth=case.truth,
                 presence=_presence(case, models, config.decisions),
-                judged=errors
-                and Judged(case.patient_id, case.phase, case.volumes(scaling), errors),
+                judged=None
+                if errors is None
+                else Judged(case.patient_id, case.phase, case.volumes(scaling), errors),
             )
 
 

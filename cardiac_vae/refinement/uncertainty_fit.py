@@ -73,6 +73,5 @@ def _fit(cases: Sequence[ExpertVolumes], structure: Structure) -> float:
 
     best = int(np.argmin([cost(share) for share in _SHARES]))
     bounds = _SHARES[max(best - 1, 0)], _SHARES[min(best + 1, len(_SHARES) - 1)]
-    near_enough = {"xatol": 1e-3}
-    found = optimize.minimize_scalar(cost, bounds=bounds, method="bounded", options=near_enough)
+    found = optimize.minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 1e-3})
     return float(found.x)
