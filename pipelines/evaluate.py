@@ -18,7 +18,9 @@ from cardiac_vae.evaluation.cohort import EvaluationConfig, evaluate_cases
 from cardiac_vae.evaluation.shape_models import score_shape_model
 from cardiac_vae.evaluation.summaries import summarize
 from cardiac_vae.evaluation.tables import write_csv
+from cardiac_vae.evaluation.uncertainty import score_uncertainty
 from cardiac_vae.labels import parse_labels
+from cardiac_vae.refinement.calibration import Calibration
 from pipelines.stage import run
 
 PARAMS = Path("configs/params.yaml")
@@ -34,15 +36,12 @@ def main() -> None:
     config = EvaluationConfig.parse(params, f"{PARAMS}: evaluate")
     patients = patients_of(prepared / "splits.json", [config.split])
     labels = parse_labels(preparation.labels)
-    cases = (
-        read_case(paths, labels)
-        for paths in CASE_PATHS[source.reader](raw)
-        if paths.patient_id in patients
-    )
+    found = [paths for paths in CASE_PATHS[source.reader](raw) if paths.patient_id in patients]
     segmented, refined = Path("data/segmented") / segmenter, Path("data/refined") / recipe
+    calibration = Calibration.load(Path("calibration") / segmenter)
     tags = {"model": recipe, "segmenter": segmenter, "data": source.name}
     with tracking.stage_run("evaluate", params, tags):
-        rows = evaluate_cases(cases, segmented, refined)
+        rows = evaluate_cases((read_case(paths, labels) for paths in found), segmented, refined)
         write_csv(Path(f"reports/evaluate/{recipe}.csv"), rows)
         factors = raw / FACTORS_FILE if source.name == "phantom" else None
         model = load_model(Path("models") / recipe)
@@ -52,6 +51,9 @@ def main() -> None:
             "split": config.split,
             "patients": sorted(patients),
             "scans": {scans: summarize(rows[scans], seed=config.seed) for scans in rows},
+            "uncertainty": score_uncertainty(
+                (read_case(paths, labels) for paths in found), segmented, refined, calibration
+            ),
             "shape_model": score_shape_model(model, prepared, factors, config),
         }
         tracking.record_metrics(Path(f"reports/evaluate/{recipe}.json"), summary)

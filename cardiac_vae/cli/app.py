@@ -145,6 +145,15 @@ def refine(  # noqa: PLR0913 - one parameter per option
             show_default=False,
         ),
     ] = None,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also say how sure each mask is: the entropy of every voxel in bits (3-D NIfTI, "
+            "in OUT/entropy/, or beside a file OUT), and in the report the volumes and the mass "
+            "with 50 % and 90 % intervals. Needs --probabilities and --calibration.",
+        ),
+    ] = False,
     labels: Labels = None,
     refine_valid: Annotated[
         bool,
@@ -163,8 +172,19 @@ def refine(  # noqa: PLR0913 - one parameter per option
         from cardiac_vae.cli.inputs import find_cases
         from cardiac_vae.cli.outputs import plan_outputs
 
+        if uncertainty and (probabilities is None or calibration is None):
+            raise ValueError(
+                "--uncertainty: expected --probabilities and --calibration beside it, since doubt "
+                "is measured by both; give them, or leave it out"
+            )
         cases = find_cases(masks, scan=scan, probabilities=probabilities)
-        plan = plan_outputs(cases, output, report, overwrite=overwrite)
+        plan = plan_outputs(
+            cases,
+            output,
+            report,
+            overwrite=overwrite,
+            beside=["entropy"] if uncertainty else [],
+        )
 
         # Torch takes seconds to import: only once there is work to do.
         from cardiac_vae.cli.refine import RefineOptions, refine_masks
@@ -219,7 +239,11 @@ def segment(  # noqa: PLR0913 - one parameter per option
             )
         cases = find_cases(scans)
         plan = plan_outputs(
-            cases, output, report, overwrite=overwrite, with_probabilities=probabilities
+            cases,
+            output,
+            report,
+            overwrite=overwrite,
+            beside=["probabilities"] if probabilities else [],
         )
 
         from cardiac_vae.cli.segment import SegmentOptions, segment_scans

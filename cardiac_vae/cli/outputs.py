@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from cardiac_vae.cli.inputs import Case, is_nifti_name
 
 REPORT_ENDINGS = (".csv", ".json")
+Companion = Literal["probabilities", "entropy"]
 _OTHER_IMAGE_ENDINGS = {".gz", ".img", ".hdr", ".mha", ".mhd", ".nrrd", ".mgz", ".dcm", ".zip"}
 
 
@@ -20,6 +22,12 @@ class Target:
 
     mask: Path
     probabilities: Path | None = None
+    entropy: Path | None = None
+
+    @property
+    def files(self) -> Iterator[Path]:
+        """The files the case is written to."""
+        return (path for path in (self.mask, self.probabilities, self.entropy) if path is not None)
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,7 @@ class OutputPlan:
     def files(self) -> Iterator[Path]:
         """Every file the run would write."""
         for target in self.targets.values():
-            yield target.mask
-            if target.probabilities is not None:
-                yield target.probabilities
+            yield from target.files
         if self.report is not None:
             yield self.report
 
@@ -51,15 +57,18 @@ def plan_outputs(
     report: Path | None,
     *,
     overwrite: bool,
-    with_probabilities: bool = False,
+    beside: Sequence[Companion] = (),
 ) -> OutputPlan:
     """Decide every output path, and refuse the run if one of them must not be written.
+
+    ``beside`` names what is written beside each mask: in a folder of that name in the folder
+    ``output``, or with that name at the end of the file's.
 
     Raises:
         ValueError: if ``output`` is a file for several cases, two outputs coincide, an output is
             an input under any name, exists already (without ``overwrite``), or cannot be written.
     """
-    plan = _lay_out(cases, output, report, with_probabilities=with_probabilities)
+    plan = _lay_out(cases, output, report, beside)
     _refuse_coinciding(plan)
     _refuse_what_must_not_be_written(plan, cases, overwrite=overwrite)
     return plan
@@ -91,26 +100,26 @@ def _refuse_unknown_ending(report: Path) -> None:
 
 
 def _lay_out(
-    cases: Sequence[Case], output: Path, report: Path | None, *, with_probabilities: bool
+    cases: Sequence[Case], output: Path, report: Path | None, beside: Sequence[Companion]
 ) -> OutputPlan:
     if report is not None:
         _refuse_unknown_ending(report)
     if output.is_dir() or not _is_file_name(output, len(cases)):
-        probabilities = output / "probabilities" if with_probabilities else None
         names = [
             path.name if is_nifti_name(path) else f"{path.name}.nii.gz"
             for path in (case.source for case in cases)
         ]
-        targets = [Target(output / name, probabilities and probabilities / name) for name in names]
+        targets = [
+            Target(output / name, **{kind: output / kind / name for kind in beside})
+            for name in names
+        ]
         plan = {case.source: target for case, target in zip(cases, targets, strict=True)}
         if len(plan) < len(cases):
             raise ValueError("expected each input once, got one of them twice; name each once")
         return OutputPlan(plan, report or output / "report.csv")
-    beside = None
-    if with_probabilities:
-        stem, dot, ending = output.name.partition(".nii")
-        beside = output.with_name(f"{stem}_probabilities{dot}{ending}")
-    return OutputPlan({cases[0].source: Target(output, beside)}, report)
+    stem, dot, ending = output.name.partition(".nii")
+    named = {kind: output.with_name(f"{stem}_{kind}{dot}{ending}") for kind in beside}
+    return OutputPlan({cases[0].source: Target(output, **named)}, report)
 
 
 def _is_file_name(output: Path, num_cases: int) -> bool:

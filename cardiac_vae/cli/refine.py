@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cardiac_vae.cli.console import BAD_INPUT, FINE, run_each
+from cardiac_vae.cli.console import BAD_INPUT, FINE, run_each, say
 from cardiac_vae.cli.inputs import Case
 from cardiac_vae.cli.masks import Labelling
+from cardiac_vae.cli.measurements import Measurement, measure
 from cardiac_vae.cli.outputs import OutputPlan, copy_volume
 from cardiac_vae.cli.report import VolumeReport, finish
 from cardiac_vae.data.nifti import (
@@ -16,9 +17,10 @@ from cardiac_vae.data.nifti import (
     grid_difference,
     read_image,
     read_probabilities,
+    write_image,
     write_mask,
 )
-from cardiac_vae.refinement.calibration import Calibration
+from cardiac_vae.refinement.calibration import UNCERTAINTY, Calibration
 from cardiac_vae.refinement.refine import Refiner
 
 
@@ -43,6 +45,12 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
     """Refine each case, write masks and report, print the summary, return the exit status."""
     labelling = Labelling.parse(options.labels)
     known = None if options.calibration is None else Calibration.load(options.calibration)
+    is_asked = any(target.entropy is not None for target in plan.targets.values())
+    if is_asked and known is not None and known.errors is None:
+        say(
+            f"warning: {options.calibration}: no {UNCERTAINTY} in it, so volumes get no intervals; "
+            "run the stage calibrate again"
+        )
     refiner = Refiner.load(options.model, calibration=known)
 
     def refine(case: Case) -> list[VolumeReport]:
@@ -59,7 +67,8 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
             ).unless_refused(f"{case.source}, frame {index}")
             for index, (frame, image) in enumerate(zip(structures, images, strict=True))
         ]
-        target = plan.targets[case.source].mask
+        goal = plan.targets[case.source]
+        target = goal.mask
         if any(result.is_changed for result in results):
             # Frames that stay keep the values on file.
             frames = [
@@ -69,8 +78,14 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
             write_mask(target, np.stack(frames), volume)
         else:
             copy_volume(case.source, target)
+        measurements: dict[str, Measurement] = {}
+        if goal.entropy is not None and probabilities is not None:  # which makes it one frame
+            mask = results[0].mask
+            sure = refiner.calibration.uncertainty(mask, probabilities, volume.spacing_mm)
+            write_image(goal.entropy, sure.entropy_bits, volume)
+            measurements = measure(mask, volume.spacing_mm, sure.intervals_ml())
         return [
-            VolumeReport.refined(case.source, target, frame, result)
+            VolumeReport.refined(case.source, target, frame, result, measurements)
             for frame, result in enumerate(results)
         ]
 

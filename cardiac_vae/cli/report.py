@@ -2,14 +2,15 @@
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
 from cardiac_vae.anatomy.criteria import VolumeVerdict
 from cardiac_vae.cli.check_report import in_words
 from cardiac_vae.cli.console import Failure, print_table, say, say_failures, short_names
+from cardiac_vae.cli.measurements import Measurement
 from cardiac_vae.cli.outputs import replacing
 from cardiac_vae.refinement.refine import RefinementResult
 
@@ -69,6 +70,7 @@ class VolumeReport:
         warnings: What the person should know of the volume.
         bounds: The bound in nats, sweep by sweep, where the scan was weighed in.
         error: Why it failed.
+        measurements: Volumes and mass with their intervals, where they were asked for.
     """
 
     source: str
@@ -82,9 +84,17 @@ class VolumeReport:
     warnings: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
     error: str = ""
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
 
     @classmethod
-    def refined(cls, source: Path, output: Path, frame: int, result: RefinementResult) -> Self:
+    def refined(
+        cls,
+        source: Path,
+        output: Path,
+        frame: int,
+        result: RefinementResult,
+        measurements: Mapping[str, Measurement] | None = None,
+    ) -> Self:
         """Report what the refiner did to one volume."""
         changes = tuple(
             SliceChange(decision.index, decision.route, decision.changed_pixels, broken)
@@ -102,6 +112,7 @@ class VolumeReport:
             changes,
             result.warnings,
             result.bounds,
+            measurements=measurements or {},
         )
 
     @classmethod
@@ -146,6 +157,8 @@ class VolumeReport:
         row["changes"] = "; ".join(change.describe() for change in self.changes)
         row["warnings"] = "; ".join(self.warnings)
         row["bounds"] = "; ".join(f"{bound:.1f}" for bound in self.bounds)
+        for name, measurement in row.pop("measurements").items():
+            row |= measurement.to_row(name)
         return row
 
 
@@ -160,9 +173,11 @@ def write_report(path: Path, volumes: Sequence[VolumeReport]) -> None:
             partial.write_text(json.dumps({"volumes": [asdict(v) for v in volumes]}, indent=1))
             return
         with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
+            rows = [volume.to_row() for volume in volumes]
+            measured = dict.fromkeys(name for row in rows for name in row if name not in _COLUMNS)
+            writer = csv.DictWriter(file, [*_COLUMNS, *measured], restval="")
             writer.writeheader()
-            writer.writerows(volume.to_row() for volume in volumes)
+            writer.writerows(rows)
 
 
 def finish(volumes: Sequence[VolumeReport], failures: Sequence[Failure], path: Path | None) -> None:

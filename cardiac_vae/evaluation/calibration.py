@@ -16,6 +16,7 @@ from cardiac_vae.data.case import CardiacCase
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.segmented import SCANS
 from cardiac_vae.evaluation.calibration_scores import SEGMENTER, LeftOut, score_left_out
+from cardiac_vae.evaluation.interval_scores import Judged
 from cardiac_vae.evaluation.segmented_case import (
     SegmentedCase,
     learn_stacks,
@@ -33,6 +34,8 @@ from cardiac_vae.refinement.stack.decisions import DecisionConfig, decide, prese
 from cardiac_vae.refinement.stack.evidence import peaks
 from cardiac_vae.refinement.stack.presence_prior import PresencePrior
 from cardiac_vae.refinement.stack.stack_model import StackConfig, StackModel, fit_stack
+from cardiac_vae.refinement.uncertainty import ErrorModel
+from cardiac_vae.refinement.uncertainty_fit import ExpertVolumes, fit_errors
 
 PRIORS: tuple[Literal["independent", "chain"], ...] = ("independent", "chain")
 _FEWEST_PATIENTS = 3
@@ -67,8 +70,9 @@ def fit_and_score_calibration(
 
     Returns:
         The calibration, and plain values for JSON: ``patients``, ``num_training_stacks``, the
-        fitted ``observation``, and ``left_out``, with ``num_folds`` and, by kind of scans,
-        ``score_left_out``. With fewer than 3 patients that is None, and ``note`` says why.
+        fitted ``observation`` and ``shared_errors``, and ``left_out``, with ``num_folds`` and, by
+        kind of scans, ``score_left_out``. With fewer than 3 patients that is None, and ``note``
+        says why.
 
     Raises:
         FileNotFoundError: if a case was not segmented, or the dataset is not prepared.
@@ -90,11 +94,13 @@ def fit_and_score_calibration(
     pairs = [case.pair for case in found if case.pair is not None]
     observation = fit_observation(pairs, config.observation) if pairs else ObservationModel()
     stack = fit_stack(presence, [case.stack for case in found], config.stack)
+    errors = _fit_errors([case.volumes(observation.of_probabilities) for case in found])
     patients = sorted({case.patient_id for case in found})
-    return Calibration(observation, stack, order), {
+    return Calibration(observation, stack, order, errors), {
         "patients": patients,
         "num_training_stacks": len(train),
         "observation": observation.model_dump(mode="json"),
+        "shared_errors": None if errors is None else errors.model_dump(mode="json"),
         **_worth(patients, found, presence, config),
     }
 
@@ -135,6 +141,7 @@ def leave_out(
         prior: fit_stack(presence, stacks, config.stack.model_copy(update={"prior": prior}))
         for prior in PRIORS
     }
+    errors = _fit_errors([case.volumes(scaling) for case in rest])
     for case in cases:
         if case.patient_id in fold:
             yield LeftOut(
@@ -144,6 +151,9 @@ def leave_out(
                 calibrated=scaling.apply(case.near),
                 truth=case.truth,
                 presence=_presence(case, models, config.decisions),
+                judged=None
+                if errors is None
+                else Judged(case.patient_id, case.phase, case.volumes(scaling), errors),
             )
 
 
@@ -155,6 +165,14 @@ def _fit_scaling(cases: Sequence[SegmentedCase], config: ObservationFitConfig) -
         return Scaling()
     chosen = slice(None, None, 1 + (len(truth) - 1) // config.most_voxels)
     return fit_scaling(near[chosen], truth[chosen], class_bias=config.class_bias)
+
+
+def _fit_errors(volumes: Sequence[ExpertVolumes]) -> ErrorModel | None:
+    """Return how far errors go together; None if the segmenter misses a structure everywhere."""
+    try:
+        return fit_errors(volumes)
+    except ValueError:
+        return None
 
 
 def _presence(

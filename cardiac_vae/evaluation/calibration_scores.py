@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cardiac_vae.evaluation.interval_scores import Judged, score_intervals
 from cardiac_vae.evaluation.intervals import difference
 from cardiac_vae.labels import HEART, Structure
 from cardiac_vae.metrics.calibration import brier_score, negative_log_likelihood, reliability
@@ -25,6 +26,7 @@ class LeftOut:
         calibrated: (N, C) the same, calibrated.
         truth: (N,) the expert's classes.
         presence: The errors of presence of ``SEGMENTER``, and of its mask redrawn in each way.
+        judged: Its volumes, and the errors of the others; None if those are not known.
     """
 
     patient_id: str
@@ -33,13 +35,14 @@ class LeftOut:
     calibrated: np.ndarray = field(repr=False)
     truth: np.ndarray = field(repr=False)
     presence: Mapping[str, PresenceErrors]
+    judged: Judged | None = None
 
 
 def score_left_out(results: Sequence[LeftOut], seed: int) -> dict[str, Any]:
     """Return the scores of scans of one kind as plain values for JSON.
 
     ``raw`` and ``calibrated`` are those of ``score_voxels``, all voxels of all scans together;
-    ``presence`` is ``score_presence``.
+    ``presence`` is ``score_presence`` and ``intervals`` is ``score_intervals``.
     """
     truth = np.concatenate([result.truth for result in results])
     return {
@@ -48,6 +51,7 @@ def score_left_out(results: Sequence[LeftOut], seed: int) -> dict[str, Any]:
             np.concatenate([result.calibrated for result in results]), truth
         ),
         "presence": score_presence(results, seed),
+        "intervals": score_intervals([r.judged for r in results if r.judged is not None]),
     }
 
 

@@ -9,20 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
+from cardiac_vae.anatomy.measurements import volume_ml
 from cardiac_vae.data.case import CardiacCase, Spacing
 from cardiac_vae.data.conditions import slice_positions
 from cardiac_vae.data.nifti import read_probabilities
 from cardiac_vae.data.prepared import PreparedCase
 from cardiac_vae.data.segmented import mask_path, probabilities_path, read_structures
-from cardiac_vae.labels import NUM_CLASSES, Phase
+from cardiac_vae.labels import HEART, NUM_CLASSES, Phase, Structure
 from cardiac_vae.metrics.calibration import near_heart, voxels
 from cardiac_vae.metrics.presence import present_structures
-from cardiac_vae.refinement.observation import PixelSize
+from cardiac_vae.refinement.observation import PixelSize, Scaling
 from cardiac_vae.refinement.observation_fit import ExpertPair
 from cardiac_vae.refinement.stack.evidence import slice_evidence
 from cardiac_vae.refinement.stack.presence_prior import PresencePrior
 from cardiac_vae.refinement.stack.slice_order import SliceOrder, fit_slice_order
 from cardiac_vae.refinement.stack.stack_model import SegmentedStack
+from cardiac_vae.refinement.uncertainty import LevelSets, is_doubtful
+from cardiac_vae.refinement.uncertainty_fit import ExpertVolumes
 from cardiac_vae.refinement.window import HeartWindow
 
 
@@ -41,6 +44,7 @@ class SegmentedCase:
         near: (N, C) the segmenter's probabilities of the voxels of the window that are near the
             heart; N is 0 without a window, for then there is nothing to refine either.
         truth: (N,) the expert's classes there.
+        doubted: (M, C) the segmenter's probabilities of the voxels that ``is_doubtful``.
         stack: What the segmenter says of each slice, and what the expert drew there.
     """
 
@@ -53,12 +57,24 @@ class SegmentedCase:
     pair: ExpertPair | None = field(repr=False)
     near: np.ndarray = field(repr=False)
     truth: np.ndarray = field(repr=False)
+    doubted: np.ndarray = field(repr=False)
     stack: SegmentedStack = field(repr=False)
 
     @property
     def pixel_mm(self) -> PixelSize:
         """Return the pixel size along (row, column)."""
         return self.spacing_mm[1:]
+
+    @property
+    def phase(self) -> Phase:
+        """Return the instant of the cycle."""
+        return self.stack.phase
+
+    def volumes(self, scaling: Scaling) -> ExpertVolumes:
+        """Return the volumes, by the segmenter's probabilities once scaled and by the expert."""
+        voxel_ml = float(np.prod(self.spacing_mm)) / 1000
+        levels = LevelSets.of(scaling.apply(self.doubted), voxel_ml, scaling.floor)
+        return ExpertVolumes(levels, expert_volumes_ml(self.expert, self.spacing_mm))
 
 
 def read_segmented_case(
@@ -102,10 +118,16 @@ def read_segmented_case(
         pair=pair,
         near=near,
         truth=truth,
+        doubted=np.moveaxis(probabilities, 1, -1)[is_doubtful(drawn, pixel_mm)],
         stack=SegmentedStack(
             slice_evidence(drawn, probabilities, pixel_mm), present_structures(expert), case.phase
         ),
     )
+
+
+def expert_volumes_ml(expert: np.ndarray, spacing_mm: Spacing) -> dict[Structure, float]:
+    """Return the volume of each structure of ``HEART`` in an expert's mask (D, H, W), in ml."""
+    return {structure: volume_ml(expert, structure, spacing_mm) for structure in HEART}
 
 
 def learn_stacks(cases: Sequence[PreparedCase]) -> tuple[PresencePrior, SliceOrder]:

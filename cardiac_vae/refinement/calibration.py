@@ -1,6 +1,8 @@
-"""What was learnt of one segmenter, and its files: how it errs, and what its stacks look like.
+"""What was learnt of one segmenter, and its files.
 
-A folder with a JSON file for each part; ``evaluation.calibration`` fits them.
+How it errs, ``observation.json``; which slices it draws, ``stack.json``; what sound stacks look
+like, ``slice_order.json``; and how far its errors go together, ``uncertainty.json``.
+``evaluation.calibration`` fits them.
 """
 
 import json
@@ -8,14 +10,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
+import numpy as np
+
 from cardiac_vae.config import StrictConfig
+from cardiac_vae.data.case import Spacing
+from cardiac_vae.labels import Structure
+from cardiac_vae.metrics.calibration import voxels
 from cardiac_vae.refinement.observation import ObservationModel
 from cardiac_vae.refinement.stack.slice_order import SliceOrder
 from cardiac_vae.refinement.stack.stack_model import StackModel
+from cardiac_vae.refinement.uncertainty import (
+    ErrorModel,
+    LevelSets,
+    VolumeUncertainty,
+    is_doubtful,
+    refined_belief,
+)
 
 OBSERVATION = "observation.json"
 STACK = "stack.json"
 SLICE_ORDER = "slice_order.json"
+UNCERTAINTY = "uncertainty.json"
 
 Part = TypeVar("Part", bound=StrictConfig)
 
@@ -28,11 +43,13 @@ class Calibration:
         observation: What its output says of each pixel.
         stack: What it says of which structures are in which slice; None leaves that as drawn.
         slice_order: What sound stacks look like; None looks for no slice out of place.
+        errors: How far its errors go together; None leaves volumes without intervals.
     """
 
     observation: ObservationModel = field(default_factory=ObservationModel)
     stack: StackModel | None = None
     slice_order: SliceOrder | None = None
+    errors: ErrorModel | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -51,17 +68,45 @@ class Calibration:
             ObservationModel.load(folder / OBSERVATION),
             _read(folder / STACK, StackModel),
             _read(folder / SLICE_ORDER, SliceOrder),
+            _read(folder / UNCERTAINTY, ErrorModel),
         )
 
     def save(self, folder: Path) -> None:
-        """Write the calibration; parts of an earlier one go if this has none."""
+        """Write the calibration; what an earlier one had and this has not goes."""
         folder.mkdir(parents=True, exist_ok=True)
-        parts = {STACK: self.stack, SLICE_ORDER: self.slice_order, OBSERVATION: self.observation}
-        for name, values in parts.items():
-            if values is None:
+        parts = {
+            STACK: self.stack,
+            SLICE_ORDER: self.slice_order,
+            UNCERTAINTY: self.errors,
+            OBSERVATION: self.observation,
+        }
+        for name, part in parts.items():
+            if part is None:
                 (folder / name).unlink(missing_ok=True)
             else:
-                _write(folder / name, values)
+                _write(folder / name, part)
+
+    def uncertainty(
+        self, refined: np.ndarray, probabilities: np.ndarray, spacing_mm: Spacing
+    ) -> VolumeUncertainty:
+        """Return how sure a refined mask (D, H, W) is, of one whose probabilities are known.
+
+        ``probabilities`` (D, C, H, W) are the segmenter's, ``spacing_mm`` is (slice, row, column).
+        Of a mask that is as the segmenter drew it, this is the segmenter's calibrated belief.
+
+        Raises:
+            ValueError: if the two are not on one grid.
+        """
+        pixel_mm = spacing_mm[1:]
+        belief = self.observation.belief(refined, pixel_mm, probabilities)
+        where = is_doubtful(refined, pixel_mm)
+        of_voxels = refined_belief(*voxels(belief, refined, where))
+        doubted = np.zeros((*refined.shape, belief.shape[1]), np.float32)
+        doubted[..., Structure.BACKGROUND] = 1
+        doubted[where] = of_voxels
+        voxel_ml = float(np.prod(spacing_mm)) / 1000
+        levels = LevelSets.of(of_voxels, voxel_ml, self.observation.of_probabilities.floor)
+        return VolumeUncertainty(np.moveaxis(doubted, -1, 1), levels, self.errors)
 
 
 def _write(path: Path, values: StrictConfig) -> None:
@@ -70,7 +115,7 @@ def _write(path: Path, values: StrictConfig) -> None:
     beside.replace(path)
 
 
-def _read(path: Path, part: type[Part]) -> Part | None:
+def _read(path: Path, kind: type[Part]) -> Part | None:
     if not path.is_file():
         return None
     try:
@@ -81,4 +126,4 @@ def _read(path: Path, part: type[Part]) -> Part | None:
         ) from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a mapping, got {type(values).__name__}")
-    return part.parse(values, str(path))
+    return kind.parse(values, str(path))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from cardiac_vae.refinement.explanation import explained
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,6 +24,7 @@ from cardiac_vae.labels import HEART, parse_labels
 from cardiac_vae.metrics.overlap import dice
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.doubt import Doubt
+from cardiac_vae.refinement.explanation import explained
 from cardiac_vae.refinement.inference import normalized
 from cardiac_vae.refinement.observation import doubted
 from cardiac_vae.refinement.refine import RefinementResult, Refiner

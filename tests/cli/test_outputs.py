@@ -43,7 +43,7 @@ def test_one_scan_for_several_masks_is_refused(masks):
 
 def test_a_folder_run_keeps_the_names_and_adds_a_report(masks, tmp_path):
     out = tmp_path / "out"
-    files = set(plan([masks], out, with_probabilities=True).files)
+    files = set(plan([masks], out, beside=["probabilities"]).files)
     names = ("a.nii", "b.nii.gz")
     expected = {out / "report.csv", *(out / name for name in names)}
     assert files == expected | {out / "probabilities" / name for name in names}
@@ -58,7 +58,7 @@ def test_an_input_of_another_name_gets_a_name_that_can_be_written(tmp_path):
 
 def test_a_single_file_goes_to_a_file_with_its_probabilities_beside(masks, tmp_path):
     out = tmp_path / "x.y.nii.gz"
-    files = set(plan([masks / "a.nii"], out, with_probabilities=True).files)
+    files = set(plan([masks / "a.nii"], out, beside=["probabilities"]).files)
     assert files == {out, tmp_path / "x.y_probabilities.nii.gz"}
 
 

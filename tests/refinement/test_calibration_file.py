@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 
 from cardiac_vae.labels import Phase
-from cardiac_vae.refinement.calibration import OBSERVATION, SLICE_ORDER, STACK, Calibration
+from cardiac_vae.refinement.calibration import (
+    OBSERVATION,
+    SLICE_ORDER,
+    STACK,
+    UNCERTAINTY,
+    Calibration,
+)
 from cardiac_vae.refinement.observation import ObservationModel, Scaling
 from cardiac_vae.refinement.stack.presence_prior import PresencePrior
 from cardiac_vae.refinement.stack.slice_order import SliceOrder, Smoothness
 from cardiac_vae.refinement.stack.stack_model import SegmentedStack, StackModel, fit_stack
+from cardiac_vae.refinement.uncertainty import ErrorModel
+
+ERRORS = ErrorModel(rv=1 / 7, myo=0.1, lv=0.4)
 
 SMOOTH = Smoothness(amplitude_mm=2.0, length_mm=30.0, noise_mm=1 / 3)
 ORDER = SliceOrder(
@@ -29,20 +38,27 @@ def stack() -> StackModel:
 
 def test_a_calibration_comes_back_to_the_bit(tmp_path: Path, stack: StackModel):
     observation = ObservationModel(of_mask=Scaling(scale=1 / 3), blur_mm=2.0, weight=0.7)
-    kept = Calibration(observation, stack, ORDER)
+    kept = Calibration(observation, stack, ORDER, ERRORS)
     kept.save(tmp_path / "calibration")
     assert Calibration.load(tmp_path / "calibration") == kept
     assert sorted(path.name for path in (tmp_path / "calibration").iterdir()) == [
         OBSERVATION,
         SLICE_ORDER,
         STACK,
+        UNCERTAINTY,
     ]
+
+
+def test_a_calibration_without_errors_still_loads(tmp_path: Path, stack: StackModel):
+    Calibration(stack=stack, errors=ERRORS).save(tmp_path)
+    (tmp_path / UNCERTAINTY).unlink()
+    assert Calibration.load(tmp_path) == Calibration(stack=stack)
 
 
 def test_an_earlier_stack_does_not_outlive_a_calibration_without_one(
     tmp_path: Path, stack: StackModel
 ):
-    Calibration(stack=stack, slice_order=ORDER).save(tmp_path)
+    Calibration(stack=stack, slice_order=ORDER, errors=ERRORS).save(tmp_path)
     Calibration().save(tmp_path)
     assert Calibration.load(tmp_path) == Calibration()
 
@@ -52,7 +68,7 @@ def test_an_empty_folder_is_named(tmp_path: Path):
         Calibration.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", [OBSERVATION, STACK, SLICE_ORDER])
+@pytest.mark.parametrize("name", [OBSERVATION, STACK, SLICE_ORDER, UNCERTAINTY])
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -64,7 +80,7 @@ def test_an_empty_folder_is_named(tmp_path: Path):
 def test_a_file_of_something_else_is_named(
     tmp_path: Path, stack: StackModel, name: str, text: str, told: str
 ):
-    Calibration(stack=stack, slice_order=ORDER).save(tmp_path)
+    Calibration(stack=stack, slice_order=ORDER, errors=ERRORS).save(tmp_path)
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=told) as raised:
         Calibration.load(tmp_path)
