@@ -20,7 +20,8 @@ from benchmarks.training import (
 )
 from benchmarks.variational import BATCH, COMPONENTS, SIZE, stream, whole
 from cardiac_vae.anatomy.criteria import check_volume
-from cardiac_vae.refinement.refine import RefinementResult, Refiner
+from cardiac_vae.refinement.refine import Refiner
+from cardiac_vae.refinement.result import RefinementResult
 from cardiac_vae.training.fit import FitConfig
 from cardiac_vae.training.shapes import Recipe
 

@@ -12,7 +12,7 @@ from cardiac_vae.cli.check_report import in_words
 from cardiac_vae.cli.console import Failure, print_table, say, say_failures, short_names
 from cardiac_vae.cli.measurements import Measurement
 from cardiac_vae.cli.outputs import replacing
-from cardiac_vae.refinement.refine import RefinementResult
+from cardiac_vae.refinement.result import RefinementResult
 
 _COLUMNS = (
     "source",

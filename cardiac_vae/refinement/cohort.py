@@ -17,7 +17,8 @@ from cardiac_vae.data.segmented import (
     probabilities_path,
     refined_path,
 )
-from cardiac_vae.refinement.refine import RefinementResult, Refiner
+from cardiac_vae.refinement.refine import Refiner
+from cardiac_vae.refinement.result import RefinementResult
 
 
 def refine_cases(segmented: Path, refiner: Refiner, output: Path) -> dict[str, Any]:

@@ -30,12 +30,15 @@ class Doubt:
         is_wrong: (D, H, W) bool, voxels whose structure is not believed.
         gain: (D, C) nats that every pixel of a slice gains by each class; -inf forbids it.
         expected: (D, 3) bool, which structures each slice should hold, as ``HEART``.
+        largest: (D, 3) pixels that each structure may have: where the stack adds one, no more than
+            in the larger of the slices beside it, else infinity.
         is_chosen: (D,) bool, the slices to draw anew.
     """
 
     is_wrong: np.ndarray
     gain: np.ndarray
     expected: np.ndarray
+    largest: np.ndarray
     is_chosen: np.ndarray
 
     @classmethod
@@ -61,7 +64,9 @@ class Doubt:
         is_chosen[[decision.index for decision in decisions]] = True
         drawn = np.where(is_wrong, np.uint8(Structure.BACKGROUND), mask)
         expected = present_structures(drawn)
-        return cls(is_wrong, gain, expected, is_chosen)._with_gaps_filled(is_gap(expected))
+        largest = _largest(drawn, decisions)
+        doubt = cls(is_wrong, gain, expected, largest, is_chosen)
+        return doubt._with_gaps_filled(is_gap(expected))
 
     def about(self, refined: np.ndarray, spacing_mm: Spacing) -> Self:
         """Return the doubt after a look at what was drawn, (D, H, W).
@@ -89,8 +94,40 @@ class Doubt:
             self,
             gain=gain,
             expected=self.expected | missing,
+            largest=np.where(missing, np.inf, self.largest),
             is_chosen=self.is_chosen | missing.any(axis=1),
         )
+
+
+def limited(log_score: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Return a log-score (C, h, w) by which no structure has more pixels than ``largest`` (3,).
+
+    Pixel by pixel, its most probable class counts. A structure that would have more loses as many
+    nats everywhere as leave it its surest pixels.
+    """
+    log_score, is_settled = log_score.copy(), False
+    while not is_settled:  # what one gives up may fall to another that is limited
+        is_settled = True
+        for structure, most in zip(HEART, largest, strict=True):
+            lead = log_score[structure] - np.delete(log_score, structure, axis=0).max(axis=0)
+            if np.count_nonzero(lead > 0) > most:
+                surest = -np.sort(-lead, axis=None)
+                kept = surest[int(most) - 1] if most else surest[0] + 1
+                log_score[structure] -= (kept + surest[int(most)]) / 2
+                is_settled = False
+    return log_score
+
+
+def _largest(drawn: np.ndarray, decisions: Sequence[PresenceDecision]) -> np.ndarray:
+    areas = np.stack([(drawn == structure).sum(axis=(1, 2)) for structure in HEART], axis=1)
+    beside = np.pad(areas, ((1, 1), (0, 0)))
+    beside = np.maximum(beside[:-2], beside[2:])
+    largest = np.full(beside.shape, np.inf)
+    for decision in decisions:
+        if not decision.is_removal:
+            at = decision.index, HEART.index(decision.structure)
+            largest[at] = beside[at]
+    return largest
 
 
 def loose_voxels(mask: np.ndarray, spacing_mm: Spacing) -> np.ndarray:

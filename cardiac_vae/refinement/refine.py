@@ -18,7 +18,6 @@ from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
 from cardiac_vae.anatomy.criteria import (
     CRITERIA,
-    VolumeVerdict,
     check_volume,
     volume_verdict,
 )
@@ -31,7 +30,7 @@ from cardiac_vae.labels import NUM_CLASSES, Structure
 from cardiac_vae.metrics.presence import present_structures
 from cardiac_vae.refinement.bisection import walk_to_nearest
 from cardiac_vae.refinement.calibration import Calibration
-from cardiac_vae.refinement.doubt import Doubt
+from cardiac_vae.refinement.doubt import Doubt, limited
 from cardiac_vae.refinement.explanation import ExplanationConfig, explained
 from cardiac_vae.refinement.guarantee import (
     EMPTIED,
@@ -50,6 +49,7 @@ from cardiac_vae.refinement.inference import (
 from cardiac_vae.refinement.moving_code import MovingCode
 from cardiac_vae.refinement.native_grid import NativeGrid
 from cardiac_vae.refinement.observation import doubted, one_hot_planes
+from cardiac_vae.refinement.result import UNTOUCHED, RefinementResult, SliceDecision
 from cardiac_vae.refinement.stack.consistency import inconsistencies
 from cardiac_vae.refinement.stack.decisions import (
     DecisionConfig,
@@ -62,7 +62,6 @@ from cardiac_vae.refinement.stack.slice_order import Fault
 from cardiac_vae.refinement.window import HeartWindow, require_one_grid
 from cardiac_vae.shape_model import ShapeModel
 
-UNTOUCHED = "untouched"
 TOWARDS_TRAINING_SHAPE = "towards a training shape"
 TRAINING_SHAPE = "training shape"
 LAST_RESORTS = (TOWARDS_TRAINING_SHAPE, TRAINING_SHAPE, EMPTIED)
@@ -101,61 +100,6 @@ class RefinementConfig(StrictConfig):
             raise ValueError(
                 "segmenter_exponent: expected above 0 where codes move, got 0; what the segmenter "
                 "said is all that holds a code to its slice"
-            )
-        return self
-
-
-@dataclass(frozen=True)
-class SliceDecision:
-    """What became of a slice.
-
-    Attributes:
-        index: Which slice.
-        route: ``untouched``, or how the new mask came about.
-        changed_pixels: Pixels whose structure is another now.
-    """
-
-    index: int
-    route: str
-    changed_pixels: int
-
-
-@dataclass(frozen=True)
-class RefinementResult:
-    """A refined volume and how it came about.
-
-    Attributes:
-        mask: (D, H, W) uint8, values of ``Structure``; a copy of the input if nothing changed.
-        is_changed: Whether any voxel is another now.
-        before: The criteria on the input.
-        after: The criteria on the result; always valid, unless it was refused.
-        slices: The decision for each slice.
-        warnings: What the user should know, one line each.
-        bounds: The bound of the scan in nats, sweep by sweep, where its intensities were used, or
-            step by step, where codes moved without them. It never falls.
-        is_refused: Whether no consistent volume was found; the mask is that of the input then, and
-            the last warning says why.
-    """
-
-    mask: np.ndarray
-    is_changed: bool
-    before: VolumeVerdict
-    after: VolumeVerdict
-    slices: tuple[SliceDecision, ...]
-    warnings: tuple[str, ...] = ()
-    bounds: tuple[float, ...] = ()
-    is_refused: bool = False
-
-    def unless_refused(self, where: str) -> Self:
-        """Return the result; ``where`` names the volume in the error.
-
-        Raises:
-            ValueError: if it was refused, with the reason.
-        """
-        if self.is_refused:
-            raise ValueError(
-                f"{where}: expected slices that one heart explains, got none that do "
-                f"({self.warnings[-1]}); look at the mask, and whether its slices are in order"
             )
         return self
 
@@ -223,18 +167,18 @@ class Refiner:
         require_one_grid(mask, probabilities, image)
         before = check_volume(mask, spacing_mm)
         if not mask.any():
-            return _as_it_is(mask, before, ("the mask is all background: nothing to refine",))
-        order = self.calibration.slice_order
-        misplaced = [] if order is None else order.misplaced(mask, spacing_mm, _TOLD)
-        warnings = [f"{fault}; look at the stack" for fault in misplaced]
+            return RefinementResult.unchanged(
+                mask, before, ("the mask is all background: nothing to refine",)
+            )
         decisions, gain = self._presence(mask, probabilities, spacing_mm)
         doubt = Doubt.of(mask, spacing_mm, before, decisions, gain)
+        drawn = np.where(doubt.is_wrong, np.uint8(Structure.BACKGROUND), mask)
+        warnings = self._misplaced(drawn, spacing_mm)
         is_fine = not doubt.is_chosen.any() and not inconsistencies(mask, spacing_mm)
         if is_fine and not refine_valid:
-            return _as_it_is(mask, before, tuple(warnings))
+            return RefinementResult.unchanged(mask, before, tuple(warnings))
         if self.config.whole_volume or refine_valid:
             doubt = replace(doubt, is_chosen=doubt.is_chosen | mask.any(axis=(1, 2)))
-        drawn = np.where(doubt.is_wrong, np.uint8(Structure.BACKGROUND), mask)
         centered_on = drawn if drawn.any() else mask
         window = HeartWindow.around(centered_on, spacing_mm, self.anchors.shape[-1], self.pixel_mm)
         for _ in range(_MOST_LOOKS):
@@ -244,7 +188,9 @@ class Refiner:
                 break
             doubt = doubt.about(redrawn.mask, spacing_mm)
         else:
-            return _as_it_is(mask, before, ("; ".join([*faults, *warnings]),), is_refused=True)
+            return RefinementResult.unchanged(
+                mask, before, ("; ".join([*faults, *warnings]),), is_refused=True
+            )
         changed = (redrawn.mask != mask).sum(axis=(1, 2))
         after = list(before.slices)
         for index in np.flatnonzero(changed):
@@ -274,7 +220,7 @@ class Refiner:
         chosen = np.flatnonzero(doubt.is_chosen)
         is_wrong = window.cut(doubt.is_wrong)
         believed = np.where(is_wrong, np.uint8(Structure.BACKGROUND), window.cut(mask))
-        shown, seen = believed[chosen], None
+        shown, seen, gain = believed[chosen], None, doubt.gain[chosen, :, None, None]
         if probabilities is not None:
             parts = (window.cut(probabilities[chosen]), window.cut(mask[chosen]))
             seen = doubted(*parts, is_wrong[chosen]).astype(np.float32)
@@ -283,7 +229,6 @@ class Refiner:
             given = one_hot_planes(window.masks_to_prepared(shown))
         log_model = _log(window.to_native(explained(self.model, given, self.config.batch_size)))
         observed = self._observed(shown, seen, window)
-        gain = doubt.gain[chosen, :, None, None]
         log_joint, code = log_model + observed + gain, None
         if self.config.explanation.mode == "optimized" and len(chosen):
             grid, settings = NativeGrid.of(window), self.config.explanation
@@ -297,10 +242,16 @@ class Refiner:
         log_model = log_model if code is None else code.log_model
         refined, routes = mask.copy(), {}
         for at, index in enumerate(chosen):
-            scores = inferred.log_belief[at], log_model[at]
+            scores = limited(inferred.log_belief[at], doubt.largest[index]), log_model[at]
             candidate = self._best(shown[at], given[at], scores, window, doubt.expected[index])
             refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
         return _Redrawn(refined, routes, inferred)
+
+    def _misplaced(self, drawn: np.ndarray, spacing_mm: Spacing) -> list[str]:
+        """Return what is to be said of slices out of place."""
+        order = self.calibration.slice_order
+        found = [] if order is None else order.misplaced(drawn, spacing_mm, _TOLD)
+        return [f"{fault}; look at the stack" for fault in found]
 
     def _presence(
         self, mask: np.ndarray, probabilities: np.ndarray | None, spacing_mm: Spacing
@@ -370,19 +321,6 @@ class _Redrawn:
     mask: np.ndarray
     routes: Mapping[int, str]
     inferred: Inferred
-
-
-def _as_it_is(
-    mask: np.ndarray,
-    verdict: VolumeVerdict,
-    warnings: tuple[str, ...] = (),
-    *,
-    is_refused: bool = False,
-) -> RefinementResult:
-    decisions = tuple(SliceDecision(index, UNTOUCHED, 0) for index in range(len(mask)))
-    return RefinementResult(
-        mask.copy(), False, verdict, verdict, decisions, warnings, is_refused=is_refused
-    )
 
 
 def _warnings(

@@ -27,7 +27,8 @@ from cardiac_vae.refinement.doubt import Doubt
 from cardiac_vae.refinement.explanation import explained
 from cardiac_vae.refinement.inference import normalized
 from cardiac_vae.refinement.observation import doubted
-from cardiac_vae.refinement.refine import RefinementResult, Refiner
+from cardiac_vae.refinement.refine import Refiner
+from cardiac_vae.refinement.result import RefinementResult
 from cardiac_vae.refinement.window import HeartWindow
 from cardiac_vae.reports.style import INK, add_legend, colored, hide_axes, structure_lines, styled
 

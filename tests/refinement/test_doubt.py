@@ -3,7 +3,7 @@ import pytest
 
 from cardiac_vae.anatomy.criteria import check_volume
 from cardiac_vae.labels import HEART, NUM_CLASSES, Structure
-from cardiac_vae.refinement.doubt import Doubt, loose_voxels
+from cardiac_vae.refinement.doubt import Doubt, limited, loose_voxels
 from cardiac_vae.refinement.stack.decisions import PresenceDecision
 
 SPACING_MM = (8.0, 1.5, 1.5)
@@ -73,3 +73,28 @@ def test_too_much_to_be_given_up_is_kept(volume):
     assert loose_voxels(speck, SPACING_MM).sum() == 4
     halves = np.concatenate([volume, np.roll(volume, 45, axis=2)])
     assert not loose_voxels(halves, SPACING_MM).any()
+
+
+def test_what_the_stack_adds_is_no_larger_than_beside_it(volume):
+    volume[1][volume[1] == Structure.RV] = Structure.BACKGROUND
+    volume[0][volume[0] == Structure.RV] = Structure.BACKGROUND
+    added = [PresenceDecision(index, Structure.RV, False, 2.0) for index in (0, 1)]
+    doubt = doubt_about(volume, added)
+    beside = np.count_nonzero(volume[2] == Structure.RV)
+    assert doubt.largest[:, RV].tolist() == [0, beside, np.inf, np.inf]
+    assert np.isinf(np.delete(doubt.largest, RV, axis=1)).all()
+
+
+def test_a_structure_that_is_too_large_keeps_its_surest_pixels(rng):
+    score = rng.normal(size=(NUM_CLASSES, 8, 9))
+    lead = score[Structure.RV] - np.delete(score, Structure.RV, axis=0).max(axis=0)
+    assert np.count_nonzero(lead > 0) > 5
+    drawn = limited(score, np.array([5, np.inf, np.inf])).argmax(axis=0)
+    surest = np.argsort(-lead, axis=None)[:5]
+    assert set(np.flatnonzero(drawn == Structure.RV)) == set(surest)
+    others = drawn != Structure.RV
+    np.testing.assert_array_equal(
+        drawn[others & (lead < 0)], score.argmax(axis=0)[others & (lead < 0)]
+    )
+    assert not (limited(score, np.zeros(3)).argmax(axis=0) > 0).any()
+    np.testing.assert_array_equal(limited(score, np.full(3, np.inf)), score)

@@ -13,7 +13,8 @@ from cardiac_vae.models import build_model
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.explanation import ExplanationConfig
 from cardiac_vae.refinement.observation import one_hot_planes
-from cardiac_vae.refinement.refine import UNTOUCHED, RefinementConfig, Refiner
+from cardiac_vae.refinement.refine import RefinementConfig, Refiner
+from cardiac_vae.refinement.result import UNTOUCHED
 from cardiac_vae.refinement.stack.consistency import inconsistencies
 from cardiac_vae.refinement.stack.slice_order import SliceOrder, Smoothness
 

@@ -2,9 +2,10 @@
 
 A decision reaches the pixels as a term of their log-score, one number per slice and class. What
 the segmenter says of a pixel is P(k in slice) p(x = k | k in slice), with a P of its own. Where the
-stack knows better, that factor alone is exchanged (Jeffrey: The Logic of Decision, 1965):
+stack knows better, that factor is exchanged (Jeffrey: The Logic of Decision, 1965). Of the pixels
+where the segmenter is surest of k, those that make its P, the odds become those of the stack:
 
-    log p'(x = k) = log p(x = k) + log P(k in slice | stack) - log P_segmenter(k in slice)
+    logit p'(x = k) = logit p(x = k) + logit P(k in slice | stack) - logit P_segmenter(k in slice)
 """
 
 from dataclasses import dataclass
@@ -87,16 +88,17 @@ def presence_term(
 ) -> np.ndarray:
     """Return what each class gains in each slice (D, C), nats, to be added to the log-score.
 
-    0 for what stays; -inf for what is removed; log P(k in slice | stack) - log peak for what is to
-    be drawn, with the segmenter's ``peak`` (D, 3) of ``evidence.peaks`` as its P(k in slice). What
-    the segmenter hardly saw stays undrawn, for the term says that a structure is there, not where.
+    0 for what stays; -inf for what is removed; for what is to be drawn the log-odds of the stack
+    less those of the segmenter, whose ``peak`` (D, 3) of ``evidence.peaks`` is its P(k in slice).
+    What the segmenter hardly saw stays undrawn, for the term says that a structure is there, not
+    where.
     """
     term = np.zeros((len(peak), NUM_CLASSES))
     for decision in decisions:
         column = HEART.index(decision.structure)
         at = decision.index, column
-        log_present = -np.logaddexp(0.0, -log_odds[at])
-        gain = -np.inf if decision.is_removal else log_present - np.log(peak[at])
+        of_segmenter = np.log(peak[at]) - np.log1p(-peak[at])
+        gain = -np.inf if decision.is_removal else log_odds[at] - of_segmenter
         term[decision.index, decision.structure] = gain
     return term
 

@@ -68,7 +68,9 @@ def test_the_term_exchanges_the_probability_of_presence():
     peak = np.full((2, 3), 0.2)
     term = presence_term(decide(present, log_odds, DecisionConfig()), peak, log_odds)
     assert term[0].tolist() == [0, -np.inf, 0, 0]
-    np.testing.assert_allclose(term[1], [0, 0, 0, np.log(0.8 / 0.2)])  # p rises from 0.2 to 0.8
+    np.testing.assert_allclose(term[1], [0, 0, 0, np.log(16)])
+    odds = 0.2 / 0.8 * np.exp(term[1, LV])
+    assert odds / (1 + odds) == pytest.approx(0.8)  # a pixel of 0.2 is one of 0.8 now
 
 
 def test_slices_are_redrawn_where_the_term_says_so():
