@@ -45,7 +45,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not a mapping.
     """
-    values = yaml.safe_load(path.read_text())
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(
+            f"{path}: expected YAML, got {' '.join(str(error).split())[:200]}; mend the file"
+        ) from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a mapping of parameters, got {type(values).__name__}")
     return values

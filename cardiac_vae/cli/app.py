@@ -53,6 +53,15 @@ Report = Annotated[
         show_default=False,
     ),
 ]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of what is known of the segmenter's errors (the stage calibrate): how sure it "
+        "is too often, and which slices it draws too much or too little in.",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 
 
@@ -136,12 +145,22 @@ def refine(  # noqa: PLR0913 - one parameter per option
             show_default=False,
         ),
     ] = None,
-    calibration: Annotated[
+    calibration: Calibration = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Settings of the refiner (YAML), as in the section refine of configs/params.yaml: "
+            "how a slice is explained, how much the segmenter counts, and so on.",
+            show_default=False,
+        ),
+    ] = None,
+    density: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of what is known of the segmenter's errors (the stage calibrate): how "
-            "sure it is too often, and which slices it draws too much or too little in.",
+            help="Folder of a density over the model's codes (the stage density), which takes the "
+            "prior's place where the settings let codes move.",
             show_default=False,
         ),
     ] = None,
@@ -189,7 +208,7 @@ def refine(  # noqa: PLR0913 - one parameter per option
         # Torch takes seconds to import: only once there is work to do.
         from cardiac_vae.cli.refine import RefineOptions, refine_masks
 
-        options = RefineOptions(model, labels, refine_valid, calibration)
+        options = RefineOptions(model, labels, refine_valid, calibration, settings, density)
         raise typer.Exit(refine_masks(cases, plan, options))
 
 
@@ -219,6 +238,7 @@ def segment(  # noqa: PLR0913 - one parameter per option
             "OUT/probabilities/, or beside a file OUT.",
         ),
     ] = False,
+    calibration: Calibration = None,
     labels: Labels = None,
     report: Report = None,
     overwrite: Overwrite = False,
@@ -248,7 +268,7 @@ def segment(  # noqa: PLR0913 - one parameter per option
 
         from cardiac_vae.cli.segment import SegmentOptions, segment_scans
 
-        options = SegmentOptions(segmenter, model if refine else None, labels)
+        options = SegmentOptions(segmenter, model if refine else None, labels, calibration)
         raise typer.Exit(segment_scans(cases, plan, options))
 
 

@@ -12,6 +12,7 @@ from cardiac_vae.cli.masks import Labelling
 from cardiac_vae.cli.measurements import Measurement, measure
 from cardiac_vae.cli.outputs import OutputPlan, copy_volume
 from cardiac_vae.cli.report import VolumeReport, finish
+from cardiac_vae.config import read_yaml
 from cardiac_vae.data.nifti import (
     NiftiVolume,
     grid_difference,
@@ -20,8 +21,9 @@ from cardiac_vae.data.nifti import (
     write_image,
     write_mask,
 )
+from cardiac_vae.densities.file import load_density
 from cardiac_vae.refinement.calibration import UNCERTAINTY, Calibration
-from cardiac_vae.refinement.refine import Refiner
+from cardiac_vae.refinement.refine import RefinementConfig, Refiner
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,16 @@ class RefineOptions:
         labels: The text of ``--labels``, if given.
         refine_valid: Refine masks that break nothing, too.
         calibration: Folder of what is known of the segmenter's errors, if anything is.
+        settings: YAML file of a ``RefinementConfig``, if it is not the default.
+        density: Folder of a density over the model's codes, in the place of its prior.
     """
 
     model: Path
     labels: str | None = None
     refine_valid: bool = False
     calibration: Path | None = None
+    settings: Path | None = None
+    density: Path | None = None
 
 
 def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions) -> int:
@@ -51,7 +57,10 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
             f"warning: {options.calibration}: no {UNCERTAINTY} in it, so volumes get no intervals; "
             "run the stage calibrate again"
         )
-    refiner = Refiner.load(options.model, calibration=known)
+    values = {} if options.settings is None else read_yaml(options.settings)
+    config = RefinementConfig.parse(values, str(options.settings))
+    density = None if options.density is None else load_density(options.density)
+    refiner = Refiner.load(options.model, config, known, density)
 
     def refine(case: Case) -> list[VolumeReport]:
         volume, structures = labelling.read(case.source)

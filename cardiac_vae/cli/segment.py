@@ -13,6 +13,7 @@ from cardiac_vae.cli.masks import Labelling
 from cardiac_vae.cli.outputs import OutputPlan
 from cardiac_vae.cli.report import VolumeReport, finish
 from cardiac_vae.data.nifti import read_image, write_mask, write_probabilities
+from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.refine import Refiner
 from cardiac_vae.segmentation.inference import Segmenter
 
@@ -25,18 +26,21 @@ class SegmentOptions:
         segmenter: Folder of a trained segmenter.
         model: Folder of a trained shape model, or None to keep the segmenter's own masks.
         labels: The text of ``--labels``, if given.
+        calibration: Folder of what is known of the segmenter's errors, if anything is.
     """
 
     segmenter: Path
     model: Path | None
     labels: str | None = None
+    calibration: Path | None = None
 
 
 def segment_scans(cases: Sequence[Case], plan: OutputPlan, options: SegmentOptions) -> int:
     """Segment each scan, write masks and report, print the summary, return the exit status."""
     labelling = Labelling.parse(options.labels)
     segmenter = Segmenter.load(options.segmenter)
-    refiner = None if options.model is None else Refiner.load(options.model)
+    known = None if options.calibration is None else Calibration.load(options.calibration)
+    refiner = None if options.model is None else Refiner.load(options.model, calibration=known)
 
     def segment(case: Case) -> list[VolumeReport]:
         scan, target = read_image(case.source), plan.targets[case.source]

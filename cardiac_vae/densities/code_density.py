@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from cardiac_vae.layers.distributions import HALF_LOG_2PI
-from cardiac_vae.shape_model import Latents
+from cardiac_vae.shape_model import Latents, ShapeModel
 
 
 class Density(Protocol):
@@ -58,6 +58,21 @@ class CodeDensity:
     def num_groups(self) -> int:
         """How many groups have the density, counted from the top."""
         return len(self.group_shapes)
+
+    def require_fit(self, model: ShapeModel) -> None:
+        """Refuse a model whose codes are of other sizes.
+
+        Raises:
+            ValueError: if they are.
+        """
+        expected = model.latent_sizes[: self.num_groups]
+        sizes = [torch.Size(shape).numel() for shape in self.group_shapes]
+        if not model.has_noise or sizes != expected:
+            codes = f"{expected} scalars in its top groups" if model.has_noise else "no normals"
+            raise ValueError(
+                f"density: expected one over the codes of the model, {type(model).__module__} with "
+                f"{codes}, got one over {sizes}; take the density that was fitted to this model"
+            )
 
     def scores_of(self, noise: Latents) -> Tensor:
         """Return the scores (N, d) of noise of at least the top groups, each (N, ...)."""

@@ -31,7 +31,7 @@ def surprise(
     Raises:
         ValueError: if the model has no bound, or the density is over other codes than the model's.
     """
-    _require_fit(model, density)
+    density.require_fit(model)
     device = next(model.parameters()).device
     batches = torch.split(masks, batch_size)
     told = [None] * len(batches) if condition is None else torch.split(condition, batch_size)
@@ -62,19 +62,3 @@ def _of_one_draw(
     noise = model.noise_of(latents[: density.num_groups], condition)
     gain = density.log_ratio([e.cpu() for e in noise])
     return terms.negative_elbo.double().cpu() - gain
-
-
-def _require_fit(model: ShapeModel, density: CodeDensity) -> None:
-    """Refuse a density over codes of other sizes than the model's.
-
-    Raises:
-        ValueError: if it is one.
-    """
-    expected = model.latent_sizes[: density.num_groups]
-    sizes = [torch.Size(shape).numel() for shape in density.group_shapes]
-    if not model.has_noise or sizes != expected:
-        codes = f"{expected} scalars in its top groups" if model.has_noise else "no normals"
-        raise ValueError(
-            f"density: expected one over the codes of the model, {type(model).__module__} with "
-            f"{codes}, got one over {sizes}; take the density that was fitted to this model"
-        )

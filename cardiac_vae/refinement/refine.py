@@ -120,7 +120,12 @@ class Refiner:
 
         Without a ``calibration`` the segmenter is taken at its word, and slices are as drawn. A
         ``density`` of the model's codes takes the place of its prior where codes move.
+
+        Raises:
+            ValueError: if the density is over other codes than the model's.
         """
+        if density is not None:
+            density.require_fit(model)
         self.model = model
         self.anchors = anchors
         self.pixel_mm = pixel_mm

@@ -8,9 +8,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from SimpleITK import ReadImage
 
 from cardiac_vae.anatomy.criteria import check_volume
+from cardiac_vae.densities.code_density import CodeDensity
+from cardiac_vae.densities.file import save_density
+from cardiac_vae.densities.normal_mixture import NormalMixture
 from cardiac_vae.refinement.calibration import Calibration
 
 SPACING = (8.0, 1.5, 1.5)
@@ -215,6 +219,58 @@ OTHER_GRIDS = {
     "spacing": {"zooms": (1.4, 1.5, 8.0)},
     "orientation": {"affine": np.diag([1.0, -1.0, 1.0, 1.0])},
 }
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Return a function that writes a file of settings."""
+
+    def write(text):
+        path = tmp_path / "refine.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_settings_let_codes_move_up_the_bound(refine, write_nifti, broken, settings, tmp_path):
+    moving = settings("explanation: {mode: optimized, max_steps: 2, num_draws: 2}")
+    out, report = tmp_path / "out.nii.gz", tmp_path / "report.json"
+    source = write_nifti("a.nii.gz", broken)
+    result = refine(source, out, "--settings", moving, "--report", report)
+    assert result.exit_code == 0, result.output
+    (volume,) = json.loads(report.read_text())["volumes"]
+    assert len(volume["bounds"]) > 1
+    assert volume["bounds"] == sorted(volume["bounds"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("explanation: {mod: optimized}", "mod: unknown parameter"),
+        ("{", "refine.yaml: expected YAML"),
+        ("5", "refine.yaml: expected a mapping"),
+    ],
+)
+def test_settings_that_are_none_are_refused(refine, write_nifti, broken, settings, text, told):
+    source = write_nifti("a.nii.gz", broken)
+    out = source.with_name("out.nii.gz")
+    result = refine(source, out, "--settings", settings(text))
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert told in line
+    assert not out.exists()
+
+
+def test_a_density_of_other_codes_is_refused(refine, write_nifti, broken, tmp_path):
+    scores = NormalMixture(torch.zeros(1, 2).double(), torch.eye(2).double()[None])
+    save_density(tmp_path / "density", CodeDensity(torch.eye(3, 2).double(), scores, ((3,),)))
+    out = tmp_path / "out.nii.gz"
+    source = write_nifti("a.nii.gz", broken)
+    result = refine(source, out, "--density", tmp_path / "density")
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "got one over [3]; take the density that was fitted to this model" in line
 
 
 @pytest.mark.parametrize("what", OTHER_GRIDS)

@@ -67,6 +67,12 @@ def test_refined_masks_are_plausible_in_the_labels_asked_for(
     assert not check_volume(holed.argmax(axis=1), volume.spacing_mm).is_valid
     assert check_volume(mask, volume.spacing_mm).is_valid
     assert (out / "report.csv").is_file()
+    nowhere = run(
+        *("segment", scan.parent, "--segmenter", tiny_segmenter, "--model", tiny_model),
+        *("-o", tmp_path / "again", "--calibration", tmp_path / "nowhere"),
+    )
+    assert nowhere.exit_code == 2
+    assert "expected the folder of a segmenter's calibration" in nowhere.stderr
 
 
 def test_noise_that_no_heart_explains_is_refused(run, scan, tiny_segmenter, tiny_model, tmp_path):
