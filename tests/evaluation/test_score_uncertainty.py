@@ -15,7 +15,7 @@ from cardiac_vae.evaluation.calibration import (
 )
 from cardiac_vae.evaluation.segmented_case import (
     SegmentedCase,
-    learn_presence,
+    learn_stacks,
     read_segmented_case,
 )
 from cardiac_vae.evaluation.uncertainty import score_uncertainty
@@ -78,7 +78,7 @@ def test_a_calibration_brings_intervals_and_says_what_they_are_worth(cohort, ref
 
 def test_a_fit_of_shared_errors_has_not_seen_who_is_left_out(cohort):
     train = read_prepared(cohort.prepared, "train")
-    presence = learn_presence(train)
+    presence, _ = learn_stacks(train)
     cases = [
         read_segmented_case(case, "clean", cohort.segmented, train[0], 10.0)
         for case in cohort.cases

@@ -103,7 +103,7 @@ def test_without_a_comparison_there_is_no_section():
 
 
 def test_what_the_stage_wrote_is_read_and_told(study: Path, preparation: PreparationConfig):
-    found = read_study(study, preparation).refiners
+    found = read_study(study, preparation, "unet").refiners
     assert list(found) == ["unet"]
     section = refiners(found)
     [table] = [part for part in section.parts if "class='stacked'" in part]
