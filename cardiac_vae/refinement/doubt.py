@@ -18,7 +18,7 @@ from cardiac_vae.metrics.presence import present_structures
 from cardiac_vae.refinement.stack.consistency import detached_voxels, is_gap
 from cardiac_vae.refinement.stack.decisions import PresenceDecision
 
-LARGEST_LOSS = 0.1
+LARGEST_LOSS = 0.25
 """Share of a structure that may be given up because it lies apart from the rest."""
 
 
