@@ -55,7 +55,7 @@ def test_a_gap_is_expected_to_be_filled_whatever_was_said_against_it(volume):
 
 def test_a_second_look_takes_what_lies_apart_and_asks_for_what_is_missing(volume):
     doubt = doubt_about(volume)
-    refined = volume.copy()
+    refined = volume[[0, 1, 2, 0]]
     refined[2][refined[2] == Structure.LV] = Structure.MYO
     refined[3][refined[3] == Structure.RV] = Structure.BACKGROUND
     refined[3, 5:7, 5:7] = Structure.RV
