@@ -85,6 +85,12 @@ class Doubt:
         )
         return doubt._with_gaps_filled(is_gap(present_structures(refined) & ~gone))
 
+    def is_as(self, other: Self) -> bool:
+        """Say whether the other doubt asks for the same slices to be drawn in the same way."""
+        same = (self.gain, self.expected, self.largest, self.is_chosen)
+        others = (other.gain, other.expected, other.largest, other.is_chosen)
+        return all(np.array_equal(mine, its) for mine, its in zip(same, others, strict=True))
+
     def _with_gaps_filled(self, missing: np.ndarray) -> Self:
         """Expect structures where they are missing (D, 3), whatever was said against them."""
         gain = self.gain.copy()

@@ -189,13 +189,13 @@ class Refiner:
         for _ in range(_MOST_LOOKS):
             redrawn = self._redraw(mask, doubt, window, probabilities, image)
             faults = inconsistencies(redrawn.mask, spacing_mm)
-            if not faults:
+            closer = doubt.about(redrawn.mask, spacing_mm)
+            if not faults or closer.is_as(doubt):
                 break
-            doubt = doubt.about(redrawn.mask, spacing_mm)
-        else:
-            return RefinementResult.unchanged(
-                mask, before, ("; ".join([*faults, *warnings]),), is_refused=True
-            )
+            doubt = closer
+        if faults:
+            reason = "; ".join([*faults, *warnings])
+            return RefinementResult.unchanged(mask, before, (reason,), is_refused=True)
         changed = (redrawn.mask != mask).sum(axis=(1, 2))
         after = list(before.slices)
         for index in np.flatnonzero(changed):

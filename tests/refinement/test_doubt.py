@@ -64,6 +64,8 @@ def test_a_second_look_takes_what_lies_apart_and_asks_for_what_is_missing(volume
     assert np.argwhere(np.isneginf(closer.gain)).tolist() == [[3, Structure.RV]]
     assert np.argwhere(~closer.expected).tolist() == [[3, RV]]
     assert closer.expected[2, LV]
+    assert not closer.is_as(doubt)
+    assert closer.about(refined, SPACING_MM).is_as(closer)  # once said, it is said
 
 
 def test_too_much_to_be_given_up_is_kept(volume):
