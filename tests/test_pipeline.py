@@ -232,11 +232,10 @@ def test_the_whole_study_runs_and_runs_once(project: Path):
             assert path.exists(), path
     for recipe in TRIED:
         refined = json.loads((project / f"reports/refine/{recipe}.json").read_text())
-        verdicts = [
-            case["after"]["is_valid"] for scans in refined.values() for case in scans["cases"]
-        ]
-        assert verdicts
-        assert all(verdicts)
+        cases = [case for scans in refined.values() for case in scans["cases"]]
+        assert cases
+        # What a segmenter drew after four steps is noise: some of it no heart explains.
+        assert all(case["after"]["is_valid"] != case["is_refused"] for case in cases)
     page = (project / "reports" / "report.html").read_text()
     assert "https://" not in page.replace("https://doi.org", "")
     assert json.loads(dvc(project, "status", "--json")) == {}
