@@ -37,7 +37,7 @@ def main() -> None:
         for paths in CASE_PATHS[source.reader](Path("data/raw"))
         if paths.patient_id in patients
     )
-    with tracking.stage_run("refiners", params, {"segmenter": segmenter, "data": source.name}):
+    with tracking.stage_run("refiners", params, {"model": segmenter, "data": source.name}):
         calibration = Calibration.load(Path("calibration") / segmenter)
         variants, left_out = read_variants(
             recipes, Path("models"), Path("densities"), calibration, config
