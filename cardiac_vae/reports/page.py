@@ -8,6 +8,7 @@ from cardiac_vae.data.preparation import PreparationConfig
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.evaluation.reconstruction import held_out_slices
 from cardiac_vae.reports import masks, shapes
+from cardiac_vae.reports.certainty import certainty
 from cardiac_vae.reports.density_table import densities
 from cardiac_vae.reports.headline import headline, reading_guide
 from cardiac_vae.reports.html import page
@@ -56,6 +57,7 @@ def build_report(
     split = study.recipes[0].summary["split"]
     slices = held_out_slices(read_prepared(root / "data" / "prepared", split))
     pictures = {name: pictures_of(name, model, slices) for name, model in models.items()}
+    ladder = rungs(study.recipes, models, slices)
     sections = [
         headline(study.recipes),
         reading_guide(),
@@ -63,7 +65,8 @@ def build_report(
         masks.anatomy(study.recipes),
         masks.single_cases(study),
         masks.clinical(study.recipes),
-        shapes.shape_models(rungs(study.recipes, models, slices), pictures),
+        certainty(study.recipes, {rung.name: rung.color for rung in ladder}),
+        shapes.shape_models(ladder, pictures),
         densities(study.recipes),
         refiners(study.refiners),
         shapes.refinement(study.recipes),
