@@ -147,12 +147,21 @@ def resample_probabilities(
 ) -> np.ndarray:
     """Resample (D, C, H, W) float32 to (D, C, h, w); sums to 1, background outside the source."""
     _check_shape(probabilities.shape, (probabilities.shape[0], NUM_CLASSES, *source.shape))
-    rows, columns = (_inner_weights(source, target, axis, "smooth") for axis in (0, 1))
+    rows, columns = probability_weights(source, target)
     resampled = np.zeros((len(probabilities), NUM_CLASSES, *target.shape), np.float32)
     heart, (row_out, column_out) = _product(rows, columns, probabilities[:, 1:])
     resampled[:, 1:, row_out, column_out] = heart.clip(0, 1)
     resampled[:, Structure.BACKGROUND] = (1 - resampled[:, 1:].sum(axis=1)).clip(0, 1)
     return resampled
+
+
+def probability_weights(source: PlaneGrid, target: PlaneGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Return A (h, H) and B (w, W) float32 with which probabilities p of a structure are A p B'.
+
+    Zero for the target's rows and columns outside the source; the others sum to 1.
+    """
+    rows, columns = (_inner_weights(source, target, axis, "smooth") for axis in (0, 1))
+    return rows, columns
 
 
 def lost_parts(

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cardiac_vae.data.geometry import PlaneGrid, resample_probabilities
-from cardiac_vae.labels import NUM_CLASSES, Structure
+from cardiac_vae.data.geometry import probability_weights
 from cardiac_vae.refinement.window import HeartWindow
 
 
@@ -32,10 +31,10 @@ class NativeGrid:
 
     @classmethod
     def of(cls, window: HeartWindow) -> Self:
-        """Read the matrices off what resampling makes of the unit vectors of either axis."""
+        """Return the map that a window's ``to_native`` applies."""
         prepared, native = window.prepared, window.native
         area = np.prod(prepared.pixel_mm) / np.prod(native.pixel_mm)
-        rows, columns = (_matrix(prepared, native, axis) for axis in (0, 1))
+        rows, columns = map(torch.from_numpy, probability_weights(prepared, native))
         return cls(rows, columns, float(area))
 
     def __call__(self, probabilities: Tensor) -> Tensor:
@@ -43,17 +42,3 @@ class NativeGrid:
         heart = (self.rows @ probabilities[:, 1:] @ self.columns.T).clamp(0, 1)
         background = (1 - heart.sum(dim=1, keepdim=True)).clamp(0, 1)
         return torch.cat([background, heart], dim=1)
-
-
-def _matrix(source: PlaneGrid, target: PlaneGrid, axis: int) -> Tensor:
-    """Return the (target, source) matrix of ``resample_probabilities`` along one axis."""
-    size = source.shape[axis]
-    units = np.zeros((size, NUM_CLASSES, size, 1), np.float32)
-    units[:, Structure.RV, :, 0] = np.eye(size)
-    line = resample_probabilities(units, _line(source, axis), _line(target, axis))
-    return torch.from_numpy(line[:, Structure.RV, :, 0].T.copy())
-
-
-def _line(grid: PlaneGrid, axis: int) -> PlaneGrid:
-    """Return one axis of a grid as the rows of a grid with a single column."""
-    return PlaneGrid((grid.shape[axis], 1), (grid.pixel_mm[axis], 1.0), (grid.origin_mm[axis], 0.0))
