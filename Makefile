@@ -89,6 +89,7 @@ lint: $(INSTALLED) ## check format, lint and types
 	$(BIN)/mypy
 
 ui: $(INSTALLED) ## compare the runs at http://127.0.0.1:5000 (PORT=...)
+	$(BIN)/python -m cardiac_vae.tracking_views $(PORT)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db \
 		--default-artifact-root mlruns --workers 1 --host 127.0.0.1 --port $(PORT)
 

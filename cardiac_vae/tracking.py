@@ -1,9 +1,9 @@
 """MLflow, and nothing else imports it: one database, one experiment, one run per stage.
 
 DVC holds the truth, MLflow is the window on it: what a stage writes to its metrics file is what it
-logs here, and no stage ever reads from here. The database ``mlflow.db`` and the artifacts
-``mlruns/`` lie in the project's root, where ``make ui`` finds them. MLflow takes a second to
-import, so it is imported when a run starts and not before.
+logs here (of a mean with its interval, the mean), and no stage ever reads from here. The database
+``mlflow.db`` and the artifacts ``mlruns/`` lie in the project's root, where ``make ui`` finds them.
+MLflow takes a second to import, so it is imported when a run starts and not before.
 """
 
 import json
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "cardiac-vae"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
+_SUMMARY = {"mean", "low", "high", "n"}
 
 
 @contextmanager
@@ -57,11 +58,13 @@ def stage_run(
 def log_metrics(metrics: Mapping[str, Any], step: int | None = None) -> None:
     """Log the numbers of a nested mapping under names such as ``test/dice/lv``.
 
-    Characters that MLflow refuses in names become underscores.
+    Of a mean with its interval, ``{"mean": ..., "low": ..., "high": ..., "n": ...}``, the mean is
+    logged under the name of the whole: the charts show no intervals. Characters that MLflow refuses
+    in names become underscores.
     """
     numbers = {
         re.sub(r"[^a-zA-Z0-9_\-. :/]", "_", name): float(value)
-        for name, value in flatten(metrics).items()
+        for name, value in flatten(_means(metrics)).items()
         if isinstance(value, bool | int | float)
     }
     _mlflow().log_metrics(numbers, step=step)
@@ -94,6 +97,20 @@ def record_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     log_artifact(path)
 
 
+def tag_experiment(tags: Mapping[str, str], root: Path = Path()) -> str | None:
+    """Tag the experiment, and return its id; None if no run was ever made."""
+    if not (root / DATABASE).is_file():
+        return None
+    mlflow = _mlflow()
+    mlflow.set_tracking_uri(f"sqlite:///{(root / DATABASE).resolve()}")
+    experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return None
+    for name, value in tags.items():
+        mlflow.MlflowClient().set_experiment_tag(experiment.experiment_id, name, value)
+    return str(experiment.experiment_id)
+
+
 def lightning_logger() -> "Logger":
     """Return the Lightning logger that writes into the run that is open.
 
@@ -122,6 +139,15 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _means(value: Any) -> Any:
+    """Return the value with every mean that has an interval in the place of the two."""
+    if not isinstance(value, Mapping):
+        return value
+    if value.keys() == _SUMMARY:
+        return value["mean"]
+    return {key: _means(item) for key, item in value.items()}
 
 
 def _mlflow() -> ModuleType:

@@ -18,6 +18,7 @@ LAYERS = [  # a unit imports only units on lines above its own
     {"evaluation"},
     {"reports"},
     {"tracking", "cohort", "cli", "__main__"},
+    {"tracking_views"},
 ]
 RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
 ONLY_IN = {

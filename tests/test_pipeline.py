@@ -18,6 +18,7 @@ from cardiac_vae.config import read_yaml, write_yaml
 from cardiac_vae.models import available_models, build_model
 from cardiac_vae.segmentation.network import build_network
 from cardiac_vae.segmentation.recipe import SegmenterRecipe
+from cardiac_vae.tracking_views import VIEWS
 from pipelines.stage import run
 
 RECIPES = sorted((ROOT / "configs" / "models").glob("*.yaml"))
@@ -245,6 +246,14 @@ def test_the_whole_study_runs_and_runs_once(project: Path):
     assert time.monotonic() - start < 20
     with sqlite3.connect(project / "mlflow.db") as database:
         runs = database.execute("SELECT name, status FROM runs").fetchall()
+        logged = {name for (name,) in database.execute("SELECT key FROM latest_metrics")}
+    drawn = {
+        metric
+        for view in VIEWS.values()
+        for chart in view.charts
+        for metric in chart.get("selectedMetrics", [chart.get("metricKey")])
+    }
+    assert drawn <= logged
     assert sorted(runs) == sorted((name.replace("@", "-"), "FINISHED") for name in stages)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cardiac_vae import tracking
+from cardiac_vae.tracking_views import TAG_PREFIX, VIEWS, experiment_tags
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sqlalchemy.exc.SADeprecationWarning",  # MLflow's own mappers
@@ -67,6 +68,31 @@ def test_the_file_holds_the_dict_that_is_logged(root: Path):
     assert (logged["dice/lv"], logged["count"]) == (0.9, 3)
     copies = list((root / tracking.ARTIFACTS / run_id).rglob("stage.json"))
     assert [copy.read_text() for copy in copies] == [path.read_text()]
+
+
+def test_of_a_mean_with_its_interval_the_mean_is_logged(root: Path):
+    dice = {"mean": 0.9, "low": 0.8, "high": 0.95, "n": 10}
+    with tracking.stage_run("evaluate", {}, root=root) as run_id:
+        tracking.log_metrics({"dice": dice, "part": {"mean": 1.0, "low": 0.5}, "none": None})
+    assert metrics_of(root, run_id) == {"dice": 0.9, "part/mean": 1.0, "part/low": 0.5}
+
+
+def test_views_are_tags_of_the_experiment(root: Path, tmp_path: Path):
+    with tracking.stage_run("train", {}, root=root):
+        pass
+    experiment = tracking.tag_experiment(experiment_tags(), root)
+    sql = "SELECT key, value FROM experiment_tags WHERE experiment_id = ?"
+    tags = dict(query(root, sql, experiment))
+    states = {name: json.loads(tags[f"{TAG_PREFIX}{name}"]) for name in VIEWS}
+    assert {name: state["name"] for name, state in states.items()} == {
+        name: view.title for name, view in VIEWS.items()
+    }
+    for state in states.values():
+        restored = json.loads(state["state"])
+        sections = {section["uuid"] for section in restored["compareRunSections"]}
+        assert {chart["metricSectionId"] for chart in restored["compareRunCharts"]} == sections
+    assert tracking.tag_experiment(experiment_tags(), tmp_path) is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_runs_are_flat_in_one_experiment_and_say_what_they_are(root: Path):
