@@ -89,12 +89,12 @@ def measure_masks(
     files, failures = run_each(cases, measure_case, "measuring")
     measured = _measure_hearts(files, hearts, failures, known.errors if known else None)
     names = short_names(heart.path for heart in measured)
-    _print_tables(files, {names[heart.path]: heart for heart in measured})
-    _warn(files, measured)
+    by_name = {names[heart.path]: heart for heart in measured}
+    _print_tables(files, by_name)
+    _warn(files, by_name)
     say_failures(failures, len(cases))
     if options.report is not None and files:
         volumes = [volume for volumes in files for volume in volumes]
-        by_name = {names[heart.path]: heart for heart in measured}
         write_measure_report(options.report, volumes, by_name, failures)
     return BAD_INPUT if failures else FINE
 
@@ -111,7 +111,7 @@ def _measure_hearts(
     for volumes in files:
         source = volumes[0].source
         if volumes[0].is_cine:
-            joined[source.absolute()] = list(volumes)
+            joined[source] = list(volumes)
         elif source in heart_of:
             joined.setdefault(heart_of[source], []).extend(volumes)
     for failure in failures:
@@ -164,23 +164,23 @@ def _totals(volumes: Sequence[MeasuredVolume], num_hearts: int) -> str:
         for count, noun in ((len(volumes), "volume"), (num_hearts, "heart"))
     )
     has_intervals = any(volume.measurements["lv_ml"].intervals for volume in volumes)
-    return f"{counted}; in brackets {_SHOWN_LEVEL} % intervals" if has_intervals else counted
+    return f"{counted}; in parentheses {_SHOWN_LEVEL} % intervals" if has_intervals else counted
 
 
 def _shown(measured: Measurement | None) -> str:
     if measured is None:
         return "-"
     interval = measured.intervals.get(_SHOWN_LEVEL)
-    ends = "" if interval is None else f" ({interval[0]:.0f}-{interval[1]:.0f})"
+    ends = "" if interval is None else f" ({interval[0]:.0f} to {interval[1]:.0f})"
     return f"{measured.value:.1f}{ends}"
 
 
-def _warn(files: Sequence[Sequence[MeasuredVolume]], hearts: Sequence[MeasuredHeart]) -> None:
+def _warn(files: Sequence[Sequence[MeasuredVolume]], hearts: Mapping[str, MeasuredHeart]) -> None:
     for volumes in files:
         num_empty = sum(volume.is_empty for volume in volumes)
         if num_empty:
             where = f" in {num_empty} of {len(volumes)} frames" if len(volumes) > 1 else ""
             say(f"warning: {volumes[0].source}: all background{where}, so the volumes are 0")
-    for heart in hearts:
+    for name, heart in hearts.items():
         for warning in heart.warnings:
-            say(f"warning: {heart.path}: {warning}")
+            say(f"warning: {name}: {warning}")

@@ -42,8 +42,7 @@ class HeartName:
         parts = [part.lower() for part in _INSTANT.findall(stem)]
         phases = [Phase(part) for part in parts if part in set(Phase)]
         rest = _INSTANT.sub("", stem).lstrip("_-. ")
-        folder = path.absolute().parent
-        return cls(folder / rest, "_".join(parts), phases[-1] if phases else None)
+        return cls(path.parent / rest, "_".join(parts), phases[-1] if phases else None)
 
 
 def find_hearts(paths: Iterable[Path]) -> dict[Path, list[Path]]:
