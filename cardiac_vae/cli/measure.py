@@ -66,27 +66,10 @@ def measure_masks(
         known = Calibration.load(options.calibration)
         warn_without_intervals(options.calibration, known)
 
-    def measure_case(case: Case) -> list[MeasuredVolume]:
-        mask, structures = labelling.read(case.source)
-        probabilities = probabilities_of(case, mask)
-        volumes = []
-        for index, frame in enumerate(structures):
-            sure = None
-            if known is not None and probabilities is not None:  # which makes it one frame
-                sure = known.uncertainty(frame, probabilities, mask.spacing_mm)
-            volume = MeasuredVolume(
-                source=case.source,
-                frame=index,
-                is_cine=mask.is_cine,
-                num_slices=len(frame),
-                num_plausible=check_volume(frame, mask.spacing_mm).num_valid_slices,
-                measurements=measure(frame, mask.spacing_mm, sure.intervals_ml() if sure else {}),
-                levels=sure.levels if sure else None,
-            )
-            volumes.append(volume)
-        return volumes
+    def measure_file(case: Case) -> list[MeasuredVolume]:
+        return _measure_file(case, labelling, known)
 
-    files, failures = run_each(cases, measure_case, "measuring")
+    files, failures = run_each(cases, measure_file, "measuring")
     measured = _measure_hearts(files, hearts, failures, known.errors if known else None)
     names = short_names(heart.path for heart in measured)
     by_name = {names[heart.path]: heart for heart in measured}
@@ -97,6 +80,29 @@ def measure_masks(
         volumes = [volume for volumes in files for volume in volumes]
         write_measure_report(options.report, volumes, by_name, failures)
     return BAD_INPUT if failures else FINE
+
+
+def _measure_file(
+    case: Case, labelling: Labelling, known: Calibration | None
+) -> list[MeasuredVolume]:
+    mask, structures = labelling.read(case.source)
+    probabilities = probabilities_of(case, mask)
+    volumes = []
+    for index, frame in enumerate(structures):
+        sure = None
+        if known is not None and probabilities is not None:  # which makes it one frame
+            sure = known.uncertainty(frame, probabilities, mask.spacing_mm)
+        volume = MeasuredVolume(
+            source=case.source,
+            frame=index,
+            is_cine=mask.is_cine,
+            num_slices=len(frame),
+            num_plausible=check_volume(frame, mask.spacing_mm).num_valid_slices,
+            measurements=measure(frame, mask.spacing_mm, sure.intervals_ml() if sure else {}),
+            levels=sure.levels if sure else None,
+        )
+        volumes.append(volume)
+    return volumes
 
 
 def _measure_hearts(
@@ -116,7 +122,8 @@ def _measure_hearts(
             joined.setdefault(heart_of[source], []).extend(volumes)
     for failure in failures:
         heart = heart_of.get(failure.source)
-        if heart is not None and joined.pop(heart, None):
+        if heart is not None and heart in joined:
+            del joined[heart]
             say(f"warning: {heart}: not measured as one heart, since a file of it failed")
     return [
         MeasuredHeart.of(path, volumes, errors)
