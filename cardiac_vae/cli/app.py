@@ -3,99 +3,54 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from cardiac_vae.cli.console import BAD_INPUT, one_line, say
+from cardiac_vae.cli.options import (
+    Calibration,
+    ChangeReport,
+    CheckReport,
+    JudgingDensity,
+    JudgingModel,
+    Labels,
+    Masks,
+    MeasureReport,
+    ModelAfterSegmenter,
+    Output,
+    Overwrite,
+    OverwriteReport,
+    Probabilities,
+    Refine,
+    RefineValid,
+    RefiningDensity,
+    RefiningModel,
+    ScanOfMask,
+    Scans,
+    Segmenter,
+    Settings,
+    Uncertainty,
+    WithProbabilities,
+)
 
 app = typer.Typer(
-    help="Check, refine and make segmentations of short-axis cardiac MRI.",
+    help="Check, measure, refine and make segmentations of short-axis cardiac MRI.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-Masks = Annotated[
-    list[Path],
-    typer.Argument(metavar="MASK", help="Masks (NIfTI, 3-D or 4-D cine), or folders of them."),
-]
-Scans = Annotated[
-    list[Path],
-    typer.Argument(metavar="SCAN", help="Scans (NIfTI, 3-D or 4-D cine), or folders of them."),
-]
-Labels = Annotated[
-    str | None,
-    typer.Option(
-        help="What the values of the masks mean: acdc (RV 1, MYO 2, LV 3; the default), "
-        "mnms (LV 1, MYO 2, RV 3), or a mapping such as rv=3,myo=2,lv=1.",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="OUT",
-        help="A .nii or .nii.gz file for a single input file; otherwise a folder, which also "
-        "gets report.csv. Inputs are never overwritten.",
-        show_default=False,
-    ),
-]
-Report = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="PATH",
-        help="Write what was changed and why here: .csv (a row per volume) or .json (slice by "
-        "slice).",
-        show_default=False,
-    ),
-]
-Calibration = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Folder of what is known of the segmenter's errors (the stage calibrate): how sure it "
-        "is too often, and which slices it draws too much or too little in.",
-        show_default=False,
-    ),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
-
 
 @app.command()
 def check(
     masks: Masks,
     *,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of a trained shape model with a bound, such as vae: says with --density "
-            "how unlike a heart each slice is.",
-            show_default=False,
-        ),
-    ] = None,
-    density: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of the density over the model's codes (the stage density).",
-            show_default=False,
-        ),
-    ] = None,
+    model: JudgingModel = None,
+    density: JudgingDensity = None,
     labels: Labels = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Write what was found in each slice here: .csv or .json.",
-            show_default=False,
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report.")] = False,
+    report: CheckReport = None,
+    overwrite: OverwriteReport = False,
 ) -> None:
     """Check masks against the 16 anatomical criteria.
 
@@ -107,11 +62,7 @@ def check(
         from cardiac_vae.cli.inputs import find_cases
         from cardiac_vae.cli.outputs import require_report
 
-        if (model is None) != (density is None):
-            given, missing = ("--model", "--density") if model else ("--density", "--model")
-            raise ValueError(
-                f"{missing}: expected a folder beside {given}, got none; name both, or neither"
-            )
+        _require_both("--model", model, "--density", density)
         cases = find_cases(masks)
         if report is not None:
             require_report(cases, report, overwrite=overwrite)
@@ -122,63 +73,56 @@ def check(
 
 
 @app.command()
+def measure(
+    masks: Masks,
+    *,
+    probabilities: Probabilities = None,
+    calibration: Calibration = None,
+    labels: Labels = None,
+    report: MeasureReport = None,
+    overwrite: OverwriteReport = False,
+) -> None:
+    """Measure masks: volumes, mass and ejection fractions.
+
+    A heart is a cine, or the files of a folder whose names are equal but for their instant: frame
+    and a number (p1_frame01_gt, p1_frame12_gt), ED or ES. End-diastole and end-systole are those
+    that the names say, else those with the largest and the smallest LV. With --probabilities and
+    --calibration volumes, mass and ejection fractions get 90 % intervals (50 % as well in the
+    report). Exit status: 0 done, 2 bad input (the other masks of the run are still measured).
+    """
+    with _bad_input_in_one_line():
+        from cardiac_vae.cli.inputs import find_cases
+        from cardiac_vae.data.heart_names import find_hearts
+
+        _require_both("--probabilities", probabilities, "--calibration", calibration)
+        cases = find_cases(masks, probabilities=probabilities)
+        hearts = find_hearts(case.source for case in cases)
+
+        from cardiac_vae.cli.measure import MeasureOptions, measure_masks
+        from cardiac_vae.cli.measure_report import report_files
+        from cardiac_vae.cli.outputs import require_report
+
+        if report is not None:
+            for path in report_files(report):
+                require_report(cases, path, overwrite=overwrite)
+        raise typer.Exit(measure_masks(cases, hearts, MeasureOptions(calibration, labels, report)))
+
+
+@app.command()
 def refine(  # noqa: PLR0913 - one parameter per option
     masks: Masks,
     *,
-    model: Annotated[Path, typer.Option(metavar="DIR", help="Folder of a trained shape model.")],
+    model: RefiningModel,
     output: Output,
-    scan: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="SCAN",
-            help="The scan of the mask, or a folder of scans named as the masks: each mask must "
-            "lie on its scan's grid. What its tissues look like is weighed in.",
-            show_default=False,
-        ),
-    ] = None,
-    probabilities: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="P",
-            help="The segmenter's class probabilities (4-D NIfTI x, y, z, class; background, RV, "
-            "MYO, LV), or a folder of them named as the masks.",
-            show_default=False,
-        ),
-    ] = None,
+    scan: ScanOfMask = None,
+    probabilities: Probabilities = None,
     calibration: Calibration = None,
-    settings: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Settings of the refiner (YAML), as in the section refine of configs/params.yaml: "
-            "how a slice is explained, how much the segmenter counts, and so on.",
-            show_default=False,
-        ),
-    ] = None,
-    density: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of a density over the model's codes (the stage density), which takes the "
-            "prior's place where the settings let codes move.",
-            show_default=False,
-        ),
-    ] = None,
-    uncertainty: Annotated[
-        bool,
-        typer.Option(
-            "--uncertainty",
-            help="Also say how sure each mask is: the entropy of every voxel in bits (3-D NIfTI, "
-            "in OUT/entropy/, or beside a file OUT), and in the report the volumes and the mass "
-            "with 50 % and 90 % intervals. Needs --probabilities and --calibration.",
-        ),
-    ] = False,
+    settings: Settings = None,
+    density: RefiningDensity = None,
+    uncertainty: Uncertainty = False,
     labels: Labels = None,
-    refine_valid: Annotated[
-        bool,
-        typer.Option("--refine-valid", help="Refine masks that break nothing, too."),
-    ] = False,
-    report: Report = None,
+    refine_valid: RefineValid = False,
+    report: ChangeReport = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Refine masks so that every slice is anatomically plausible.
@@ -216,31 +160,14 @@ def refine(  # noqa: PLR0913 - one parameter per option
 def segment(  # noqa: PLR0913 - one parameter per option
     scans: Scans,
     *,
-    segmenter: Annotated[Path, typer.Option(metavar="DIR", help="Folder of a trained segmenter.")],
+    segmenter: Segmenter,
     output: Output,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of a trained shape model, which refines what the segmenter finds.",
-            show_default=False,
-        ),
-    ] = None,
-    refine: Annotated[
-        bool,
-        typer.Option("--refine/--no-refine", help="Refine, or keep the segmenter's own mask."),
-    ] = True,
-    probabilities: Annotated[
-        bool,
-        typer.Option(
-            "--probabilities",
-            help="Also write the segmenter's class probabilities (4-D NIfTI), of 3-D scans: in "
-            "OUT/probabilities/, or beside a file OUT.",
-        ),
-    ] = False,
+    model: ModelAfterSegmenter = None,
+    refine: Refine = True,
+    probabilities: WithProbabilities = False,
     calibration: Calibration = None,
     labels: Labels = None,
-    report: Report = None,
+    report: ChangeReport = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Segment scans, and refine the result.
@@ -270,6 +197,14 @@ def segment(  # noqa: PLR0913 - one parameter per option
 
         options = SegmentOptions(segmenter, model if refine else None, labels, calibration)
         raise typer.Exit(segment_scans(cases, plan, options))
+
+
+def _require_both(one: str, first: Path | None, other: str, second: Path | None) -> None:
+    if (first is None) != (second is None):
+        given, missing = (one, other) if first else (other, one)
+        raise ValueError(
+            f"{missing}: expected a path beside {given}, got none; name both, or neither"
+        )
 
 
 @contextmanager

@@ -1,28 +1,22 @@
 """``cardiac-vae refine``: masks in, plausible masks out, each on its own grid."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cardiac_vae.cli.console import BAD_INPUT, FINE, run_each, say
+from cardiac_vae.cli.companions import probabilities_of, scan_of
+from cardiac_vae.cli.console import BAD_INPUT, FINE, run_each
 from cardiac_vae.cli.inputs import Case
 from cardiac_vae.cli.masks import Labelling
-from cardiac_vae.cli.measurements import Measurement, measure
+from cardiac_vae.cli.measurements import Measurement, measure, warn_without_intervals
 from cardiac_vae.cli.outputs import OutputPlan, copy_volume
 from cardiac_vae.cli.report import VolumeReport, finish
 from cardiac_vae.config import read_yaml
-from cardiac_vae.data.nifti import (
-    NiftiVolume,
-    grid_difference,
-    read_image,
-    read_probabilities,
-    write_image,
-    write_mask,
-)
+from cardiac_vae.data.nifti import write_image, write_mask
 from cardiac_vae.densities.file import load_density
-from cardiac_vae.refinement.calibration import UNCERTAINTY, Calibration
+from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.refine import RefinementConfig, Refiner
 
 
@@ -52,11 +46,8 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
     labelling = Labelling.parse(options.labels)
     known = None if options.calibration is None else Calibration.load(options.calibration)
     is_asked = any(target.entropy is not None for target in plan.targets.values())
-    if is_asked and known is not None and known.errors is None:
-        say(
-            f"warning: {options.calibration}: no {UNCERTAINTY} in it, so volumes get no intervals; "
-            "run the stage calibrate again"
-        )
+    if is_asked and options.calibration is not None and known is not None:
+        warn_without_intervals(options.calibration, known)
     values = {} if options.settings is None else read_yaml(options.settings)
     config = RefinementConfig.parse(values, str(options.settings))
     density = None if options.density is None else load_density(options.density)
@@ -64,8 +55,8 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
 
     def refine(case: Case) -> list[VolumeReport]:
         volume, structures = labelling.read(case.source)
-        images = _read_scan(case, volume)
-        probabilities = _read_probabilities(case, volume)
+        images = scan_of(case, volume)
+        probabilities = probabilities_of(case, volume)
         results = [
             refiner.refine(
                 frame,
@@ -101,40 +92,3 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
     done, failures = run_each(cases, refine, "refining")
     finish([volume for volumes in done for volume in volumes], failures, plan.report)
     return BAD_INPUT if failures else FINE
-
-
-def _read_scan(case: Case, volume: NiftiVolume) -> Sequence[np.ndarray | None]:
-    """Return the scan of each frame of a mask, on the mask's grid; None where there is none."""
-    if case.scan is None:
-        return [None] * len(volume.frames)
-    scan = read_image(case.scan)
-    if not volume.is_cine:  # the mask of one instant of a cine lies on the cine's grid
-        first = replace(scan, frames=scan.frames[:1])
-        _expect_same_grid(case.scan, first, volume)
-        # Which instant of a cine the mask is of is not known: its intensities say nothing here.
-        return [None if scan.is_cine else scan.frames[0]]
-    _expect_same_grid(case.scan, scan, volume)
-    return list(scan.frames)
-
-
-def _read_probabilities(case: Case, volume: NiftiVolume) -> np.ndarray | None:
-    """Return the segmenter's probabilities, on the mask's grid, if there are any."""
-    if case.probabilities is None:
-        return None
-    if volume.is_cine:
-        raise ValueError(
-            f"{case.probabilities}: expected no probabilities for a cine mask, since a file of "
-            "them holds a single instant; refine the cine without, or frame by frame"
-        )
-    probabilities, grid = read_probabilities(case.probabilities)
-    _expect_same_grid(case.probabilities, grid, volume)
-    return probabilities
-
-
-def _expect_same_grid(path: Path, other: NiftiVolume, mask: NiftiVolume) -> None:
-    difference = grid_difference(other, mask)
-    if difference:
-        raise ValueError(
-            f"{path}: expected the grid of {mask.path}, got another {difference}; resample one to "
-            "the other, or pair the right files"
-        )

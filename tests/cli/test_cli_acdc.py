@@ -1,5 +1,6 @@
-"""The command line on real patients: broken masks in, plausible ones out, in the same place."""
+"""The command line on real patients: broken masks in, plausible ones out; hearts measured."""
 
+import json
 import re
 from pathlib import Path
 
@@ -62,6 +63,24 @@ def test_a_broken_real_mask_is_refined_in_place(acdc_root, refine, tmp_path, nam
             assert (mask[index] != voxels[index]).any()
         elif whole:
             np.testing.assert_array_equal(mask[index], voxels[index])
+
+
+@pytest.mark.parametrize("name", PATIENTS)
+def test_the_heart_of_a_real_patient_is_measured(acdc_root, run, tmp_path, name):
+    masks = sorted((acdc_root / name).glob("*_gt.nii.gz"))
+    result = run("measure", *masks, "--report", tmp_path / "report.json")
+    assert result.exit_code == 0, result.output
+    [heart] = json.loads((tmp_path / "report.json").read_text())["hearts"]
+    ed = end_diastole(acdc_root / name)
+    [es] = [path for path in masks if path != ed]
+    assert (heart["ed_source"], heart["es_source"]) == (str(ed), str(es))
+    volumes = []
+    for path in (ed, es):
+        voxels = np.asanyarray(nib.load(path).dataobj)
+        voxel_ml = np.prod(nib.load(path).header.get_zooms()[:3]) / 1000
+        volumes.append(voxel_ml * np.count_nonzero(voxels == Structure.LV))
+    fraction = heart["measurements"]["lv_ef_percent"]["value"]
+    assert fraction == pytest.approx(100 * (volumes[0] - volumes[1]) / volumes[0])
 
 
 def check_real(mask: np.ndarray, image: nib.Nifti1Image):

@@ -97,7 +97,7 @@ def test_a_report_that_must_not_be_written_is_refused(run, write_nifti, heart, t
 def test_one_folder_without_the_other_is_refused(run, write_nifti, heart, tmp_path, option):
     result = run("check", write_nifti("mask.nii.gz", heart), option, tmp_path)
     assert result.exit_code == 2
-    assert f"expected a folder beside {option}, got none" in result.stderr
+    assert f"expected a path beside {option}, got none" in result.stderr
 
 
 def one_line_of(result):
