@@ -26,7 +26,8 @@ class ObjectiveConfig(StrictConfig):
 
     Attributes:
         kl_warmup: Share of the steps over which the weight of the KL grows to its full value.
-        broken_share: Share of every batch whose input is broken.
+        broken_share: Share of every batch whose input is broken; on average, where it is no whole
+            number of cases.
         broken_weight: Weight of a broken case in the loss. What hides a heart cannot be explained
             away: such a case costs about three times as much as a whole one, and at full weight its
             gradient drowns what whole masks teach the decoder.
@@ -111,12 +112,17 @@ class ShapeModule(FittedModule):
         if self.progress() <= self.objective.augmented_share:
             mask = augment_masks(mask, self.objective.augmentation)
         whole = one_hot(mask)
-        num_broken = round(self.objective.broken_share * len(whole))
+        num_broken = self._num_broken(len(whole))
         is_broken = torch.arange(len(whole), device=whole.device) < num_broken
         seen = whole.clone()
         if num_broken:
             seen[:num_broken] = break_masks(whole[:num_broken], self.objective.corruption)
         return self.model(seen, whole, is_broken, batch.get("condition"))[1], is_broken
+
+    def _num_broken(self, num_cases: int) -> int:
+        """Return how many cases of a batch to break: their share, on average over batches."""
+        whole, part = divmod(self.objective.broken_share * num_cases, 1)
+        return int(whole) + int(part > 0 and float(torch.rand(())) < part)
 
     def _sample_repair(self, condition: Tensor | None) -> Tensor:
         """Return the weighted loss of the model's own broken samples."""

@@ -153,7 +153,7 @@ def test_what_is_monitored_is_the_loss_of_the_model_itself(hearts, fit_config, t
     assert metrics[MONITORED] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0, 0), (0.35, 3), (0.5, 4)])
+@pytest.mark.parametrize(("share", "expected"), [(0, 0), (0.375, 3), (0.5, 4)])
 def test_the_first_part_of_a_batch_is_broken_and_explained_by_the_whole_masks(
     hearts, fit_config, monkeypatch, share, expected
 ):
@@ -170,6 +170,14 @@ def test_the_first_part_of_a_batch_is_broken_and_explained_by_the_whole_masks(
     assert torch.equal(target, one_hot(batch))
     changed = (seen != target).flatten(start_dim=1).any(dim=1)
     assert torch.equal(changed, is_broken)
+
+
+def test_a_share_of_less_than_a_case_is_kept_on_average(hearts, fit_config):
+    shape = module("vae", PLAIN.model_copy(update={"broken_share": 0.3}), fit_config())
+    numbers = [int(shape._explain({"mask": hearts[:4]})[1].sum()) for _ in range(200)]
+    assert set(numbers) == {1, 2}
+    # 1.2 cases of 4: the mean of 200 draws lies within 4 standard deviations of it.
+    assert sum(numbers) / 200 == pytest.approx(1.2, abs=4 * (0.2 * 0.8 / 200) ** 0.5)
 
 
 def test_a_broken_case_counts_by_its_weight(hearts, fit_config, monkeypatch):
