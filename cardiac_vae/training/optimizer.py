@@ -13,7 +13,7 @@ which a step of fixed length is too long) are left to AdamW (Loshchilov & Hutter
 ``torch.optim.Muon`` takes two-dimensional parameters only.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -34,18 +34,45 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Each step is X <- (a + b X X^T + c (X X^T)^2) X. All factors are polynomials of the first X X^T
     and commute: the steps are taken on that small square, and X is multiplied once.
     """
+    [turned] = orthogonals([matrix.reshape(-1, *matrix.shape[-2:])])
+    return turned.reshape(matrix.shape)
+
+
+def orthogonals(stacks: Sequence[Tensor]) -> list[Tensor]:
+    """Return ``orthogonal`` of stacks (N, rows, columns), those with squares of one size at once.
+
+    A model has a hundred small matrices; one by one, most of the time would go into calls.
+    """
+    wide = [_wide(stack) for stack in stacks]
+    grams = [x @ x.mT for x in wide]
+    of_size: dict[int, list[int]] = {}
+    for index, gram in enumerate(grams):
+        of_size.setdefault(gram.shape[-1], []).append(index)
+    turned = list(wide)
+    for indices in of_size.values():
+        whole = _levelling(torch.cat([grams[index] for index in indices]))
+        parts = whole.split([len(grams[index]) for index in indices])
+        for index, part in zip(indices, parts, strict=True):
+            product = part @ wide[index]
+            turned[index] = product if product.shape == stacks[index].shape else product.mT
+    return turned
+
+
+def _wide(stack: Tensor) -> Tensor:
+    """Return matrices of norm 1, the longer side along the last axis."""
+    x = stack / (stack.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    return x.mT if x.shape[-2] > x.shape[-1] else x
+
+
+def _levelling(gram: Tensor) -> Tensor:
+    """Return the product of the steps' factors, a polynomial of X X^T (N, size, size)."""
     a, b, c = QUINTIC
-    x = matrix / (matrix.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    is_tall = x.shape[-2] > x.shape[-1]
-    x = x.mT if is_tall else x
-    gram = x @ x.mT
-    whole = one = torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
+    whole = one = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     for _ in range(ITERATIONS):
         factor = a * one + b * gram + c * gram @ gram
         whole = factor @ whole
         gram = factor @ gram @ factor
-    turned = whole @ x
-    return turned.mT if is_tall else turned
+    return whole
 
 
 def layer_weights(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
@@ -100,23 +127,25 @@ class Muon(torch.optim.Optimizer):
             if group["groups"] is None:
                 self._adamw(parameters, group)
             else:
-                for weight in parameters:
-                    self._turn(weight, group)
+                self._turn(parameters, group)
         return loss
 
-    def _turn(self, weight: Tensor, group: dict[str, Any]) -> None:
-        gradient = weight.grad
-        assert gradient is not None
-        state = self.state[weight]
-        if not state:
-            state["momentum"] = torch.zeros_like(gradient)
-        state["momentum"].mul_(self.momentum).add_(gradient)
-        update = gradient + self.momentum * state["momentum"]
-        matrices = update.reshape(group["groups"], len(weight) // group["groups"], -1)
-        rows, columns = matrices.shape[1:]
-        length = group["lr"] * max(1.0, rows / columns) ** 0.5
-        weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.sub_(orthogonal(matrices).reshape(weight.shape), alpha=length)
+    def _turn(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        updates = []
+        for weight in weights:
+            gradient = weight.grad
+            assert gradient is not None
+            state = self.state[weight]
+            if not state:
+                state["momentum"] = torch.zeros_like(gradient)
+            state["momentum"].mul_(self.momentum).add_(gradient)
+            update = gradient + self.momentum * state["momentum"]
+            updates.append(update.reshape(group["groups"], len(weight) // group["groups"], -1))
+        for weight, turned in zip(weights, orthogonals(updates), strict=True):
+            rows, columns = turned.shape[1:]
+            length = group["lr"] * max(1.0, rows / columns) ** 0.5
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weight.sub_(turned.reshape(weight.shape), alpha=length)
 
     def _adamw(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         for value in parameters:

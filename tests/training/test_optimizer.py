@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cardiac_vae.layers.blocks import zero_initialized
-from cardiac_vae.training.optimizer import Muon, layer_weights, orthogonal
+from cardiac_vae.training.optimizer import Muon, layer_weights, orthogonal, orthogonals
 
 
 @pytest.mark.parametrize("shape", [(7, 12), (12, 7), (3, 5, 40)])
@@ -19,6 +19,14 @@ def test_orthogonal_keeps_the_singular_vectors_and_levels_the_values(shape):
     assert values.min() > 0.6
     assert values.max() < 1.3
     torch.testing.assert_close(turned, orthogonal(1000 * matrix), atol=1e-5, rtol=0)
+
+
+def test_many_at_once_are_turned_as_one_by_one():
+    shapes = [(2, 5, 9), (1, 9, 5), (3, 4, 4), (1, 5, 5), (1, 4, 30), (2, 1, 6)]
+    stacks = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
+    for turned, stack in zip(orthogonals(stacks), stacks, strict=True):
+        for mine, matrix in zip(turned, stack, strict=True):
+            torch.testing.assert_close(mine, orthogonal(matrix))
 
 
 def test_a_matrix_of_zeros_stays_one():
