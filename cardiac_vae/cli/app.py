@@ -17,6 +17,7 @@ from cardiac_vae.cli.options import (
     Masks,
     MeasureReport,
     ModelAfterSegmenter,
+    OfPhase,
     Output,
     Overwrite,
     OverwriteReport,
@@ -119,6 +120,7 @@ def refine(  # noqa: PLR0913 - one parameter per option
     calibration: Calibration = None,
     settings: Settings = None,
     density: RefiningDensity = None,
+    phase: OfPhase = None,
     uncertainty: Uncertainty = False,
     labels: Labels = None,
     refine_valid: RefineValid = False,
@@ -152,7 +154,7 @@ def refine(  # noqa: PLR0913 - one parameter per option
         # Torch takes seconds to import: only once there is work to do.
         from cardiac_vae.cli.refine import RefineOptions, refine_masks
 
-        options = RefineOptions(model, labels, refine_valid, calibration, settings, density)
+        options = RefineOptions(model, labels, refine_valid, calibration, settings, density, phase)
         raise typer.Exit(refine_masks(cases, plan, options))
 
 
@@ -166,6 +168,7 @@ def segment(  # noqa: PLR0913 - one parameter per option
     refine: Refine = True,
     probabilities: WithProbabilities = False,
     calibration: Calibration = None,
+    phase: OfPhase = None,
     labels: Labels = None,
     report: ChangeReport = None,
     overwrite: Overwrite = False,
@@ -195,7 +198,7 @@ def segment(  # noqa: PLR0913 - one parameter per option
 
         from cardiac_vae.cli.segment import SegmentOptions, segment_scans
 
-        options = SegmentOptions(segmenter, model if refine else None, labels, calibration)
+        options = SegmentOptions(segmenter, model if refine else None, labels, calibration, phase)
         raise typer.Exit(segment_scans(cases, plan, options))
 
 

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cardiac_vae.labels import Phase
+
 
 def _path(metavar: str, text: str) -> Any:
     return typer.Option(metavar=metavar, help=text, show_default=False)
@@ -105,6 +107,15 @@ Uncertainty = Annotated[
         "Also say how sure each mask is: the entropy of every voxel in bits (3-D NIfTI, in "
         "OUT/entropy/, or beside a file OUT), and in the report the volumes and the mass with "
         "50 % and 90 % intervals. Needs --probabilities and --calibration.",
+    ),
+]
+OfPhase = Annotated[
+    Phase | None,
+    typer.Option(
+        "--phase",
+        help="The instant of all inputs, where their names do not say it (ED, ES): at end-systole "
+        "the base has moved out of slices that hold it at end-diastole. With --calibration.",
+        show_default=False,
     ),
 ]
 RefineValid = Annotated[bool, _flag("--refine-valid", "Refine masks that break nothing, too.")]

@@ -12,10 +12,12 @@ from cardiac_vae.cli.inputs import Case
 from cardiac_vae.cli.masks import Labelling
 from cardiac_vae.cli.measurements import Measurement, measure, warn_without_intervals
 from cardiac_vae.cli.outputs import OutputPlan, copy_volume
+from cardiac_vae.cli.phases import named_phases, phases_of
 from cardiac_vae.cli.report import VolumeReport, finish
 from cardiac_vae.config import read_yaml
 from cardiac_vae.data.nifti import write_image, write_mask
 from cardiac_vae.densities.file import load_density
+from cardiac_vae.labels import Phase
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.refine import RefinementConfig, Refiner
 
@@ -31,6 +33,7 @@ class RefineOptions:
         calibration: Folder of what is known of the segmenter's errors, if anything is.
         settings: YAML file of a ``RefinementConfig``, if it is not the default.
         density: Folder of a density over the model's codes, in the place of its prior.
+        phase: Of masks whose names say none; None to compare those of one heart.
     """
 
     model: Path
@@ -39,6 +42,7 @@ class RefineOptions:
     calibration: Path | None = None
     settings: Path | None = None
     density: Path | None = None
+    phase: Phase | None = None
 
 
 def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions) -> int:
@@ -52,6 +56,7 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
     config = RefinementConfig.parse(values, str(options.settings))
     density = None if options.density is None else load_density(options.density)
     refiner = Refiner.load(options.model, config, known, density)
+    phases = named_phases(cases) if options.phase else phases_of(cases, labelling)
 
     def refine(case: Case) -> list[VolumeReport]:
         volume, structures = labelling.read(case.source)
@@ -63,6 +68,7 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
                 volume.spacing_mm,
                 probabilities,
                 image,
+                phase=phases.get(case.source, options.phase),
                 refine_valid=options.refine_valid,
             ).unless_refused(f"{case.source}, frame {index}")
             for index, (frame, image) in enumerate(zip(structures, images, strict=True))

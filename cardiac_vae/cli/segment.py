@@ -11,8 +11,10 @@ from cardiac_vae.cli.console import BAD_INPUT, FINE, run_each
 from cardiac_vae.cli.inputs import Case
 from cardiac_vae.cli.masks import Labelling
 from cardiac_vae.cli.outputs import OutputPlan
+from cardiac_vae.cli.phases import named_phases
 from cardiac_vae.cli.report import VolumeReport, finish
 from cardiac_vae.data.nifti import read_image, write_mask, write_probabilities
+from cardiac_vae.labels import Phase
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.refine import Refiner
 from cardiac_vae.segmentation.inference import Segmenter
@@ -27,12 +29,14 @@ class SegmentOptions:
         model: Folder of a trained shape model, or None to keep the segmenter's own masks.
         labels: The text of ``--labels``, if given.
         calibration: Folder of what is known of the segmenter's errors, if anything is.
+        phase: Of scans whose names say none, if it is known.
     """
 
     segmenter: Path
     model: Path | None
     labels: str | None = None
     calibration: Path | None = None
+    phase: Phase | None = None
 
 
 def segment_scans(cases: Sequence[Case], plan: OutputPlan, options: SegmentOptions) -> int:
@@ -41,6 +45,7 @@ def segment_scans(cases: Sequence[Case], plan: OutputPlan, options: SegmentOptio
     segmenter = Segmenter.load(options.segmenter)
     known = None if options.calibration is None else Calibration.load(options.calibration)
     refiner = None if options.model is None else Refiner.load(options.model, calibration=known)
+    phases = named_phases(cases)
 
     def segment(case: Case) -> list[VolumeReport]:
         scan, target = read_image(case.source), plan.targets[case.source]
@@ -57,7 +62,8 @@ def segment_scans(cases: Sequence[Case], plan: OutputPlan, options: SegmentOptio
                 verdict = check_volume(mask, scan.spacing_mm)
                 report = VolumeReport.segmented(case.source, target.mask, frame, verdict)
             else:
-                result = refiner.refine(mask, scan.spacing_mm, probabilities)
+                phase = phases.get(case.source, options.phase)
+                result = refiner.refine(mask, scan.spacing_mm, probabilities, phase=phase)
                 result = result.unless_refused(f"{case.source}, frame {frame}")
                 mask = result.mask
                 report = VolumeReport.refined(case.source, target.mask, frame, result)

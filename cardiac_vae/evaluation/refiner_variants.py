@@ -18,6 +18,7 @@ from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.case import Spacing
 from cardiac_vae.data.segmented import Split
 from cardiac_vae.densities.file import load_density
+from cardiac_vae.labels import Phase
 from cardiac_vae.refinement.baselines import largest_component_and_filled_holes
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.latent_baselines import NearestDrawnHeart, RandomSearch, draw_bank
@@ -76,12 +77,14 @@ class SegmentedScan:
         probabilities: (D, C, H, W), the segmenter's.
         spacing_mm: Voxel size along (slice, row, column).
         image: (D, H, W) what was segmented.
+        phase: End-diastole or end-systole.
     """
 
     mask: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
     spacing_mm: Spacing
     image: np.ndarray | None = field(default=None, repr=False)
+    phase: Phase | None = None
 
 
 Refine = Callable[[SegmentedScan], np.ndarray]
@@ -206,6 +209,9 @@ def _mode(loaded: _Loaded, name: str, calibration: Calibration, config: Refiners
 
     def refine(scan: SegmentedScan) -> np.ndarray:
         image = scan.image if sees_scan else None
-        return refiner.refine(scan.mask, scan.spacing_mm, scan.probabilities, image).mask
+        refined = refiner.refine(
+            scan.mask, scan.spacing_mm, scan.probabilities, image, phase=scan.phase
+        )
+        return refined.mask
 
     return refine

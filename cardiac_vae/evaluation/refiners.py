@@ -97,6 +97,7 @@ def read_segmented_scan(case: CardiacCase, scans: str, segmented: Path) -> Segme
         probabilities=read_probabilities(probabilities_path(segmented, scans, case.case_id))[0],
         spacing_mm=case.spacing_mm,
         image=image,
+        phase=case.phase,
     )
 
 

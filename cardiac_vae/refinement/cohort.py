@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cardiac_vae.anatomy.criteria import VolumeVerdict
+from cardiac_vae.data.heart_names import HeartName
 from cardiac_vae.data.nifti import read_mask, read_probabilities, write_mask
 from cardiac_vae.data.segmented import (
     SCANS,
@@ -41,7 +42,12 @@ def _refine_scans(segmented: Path, scans: str, refiner: Refiner, output: Path) -
         mask = read_mask(source)
         probabilities, _ = read_probabilities(probabilities_path(segmented, scans, case_id))
         start = time.perf_counter()
-        result = refiner.refine(mask.volume.astype(np.uint8), mask.spacing_mm, probabilities)
+        result = refiner.refine(
+            mask.volume.astype(np.uint8),
+            mask.spacing_mm,
+            probabilities,
+            phase=HeartName.parse(Path(case_id)).phase,
+        )
         seconds.append(time.perf_counter() - start)
         if result.is_changed:
             write_mask(target, result.mask, mask)

@@ -26,7 +26,7 @@ from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.case import Spacing
 from cardiac_vae.densities.code_density import CodeDensity
-from cardiac_vae.labels import NUM_CLASSES, Structure
+from cardiac_vae.labels import NUM_CLASSES, Phase, Structure
 from cardiac_vae.metrics.presence import present_structures
 from cardiac_vae.refinement.bisection import walk_to_nearest
 from cardiac_vae.refinement.calibration import Calibration
@@ -157,14 +157,15 @@ class Refiner:
         probabilities: np.ndarray | None = None,
         image: np.ndarray | None = None,
         *,
+        phase: Phase | None = None,
         refine_valid: bool = False,
     ) -> RefinementResult:
         """Refine a mask (D, H, W) of ``Structure`` values; ``spacing_mm`` is (slice, row, column).
 
-        ``probabilities`` (D, C, H, W) are the segmenter's and ``image`` (D, H, W) the scan, where
-        they are known. A mask in which nothing is wrong is returned as it is, unless
-        ``refine_valid``; so is an empty one. A slice that became something else than a repair of
-        what was drawn is named in the warnings.
+        ``probabilities`` (D, C, H, W) are the segmenter's, ``image`` (D, H, W) is the scan and
+        ``phase`` the instant of the cycle, where they are known. A mask in which nothing is wrong
+        is returned as it is, unless ``refine_valid``; so is an empty one. A slice that became
+        something else than a repair of what was drawn is named in the warnings.
 
         Raises:
             ValueError: if probabilities or image are not on the mask's grid.
@@ -175,7 +176,7 @@ class Refiner:
             return RefinementResult.unchanged(
                 mask, before, ("the mask is all background: nothing to refine",)
             )
-        decisions, gain = self._presence(mask, probabilities, spacing_mm)
+        decisions, gain = self._presence(mask, probabilities, spacing_mm, phase)
         doubt = Doubt.of(mask, spacing_mm, before, decisions, gain)
         drawn = np.where(doubt.is_wrong, np.uint8(Structure.BACKGROUND), mask)
         warnings = self._misplaced(drawn, spacing_mm)
@@ -259,7 +260,11 @@ class Refiner:
         return [f"{fault}; look at the stack" for fault in found]
 
     def _presence(
-        self, mask: np.ndarray, probabilities: np.ndarray | None, spacing_mm: Spacing
+        self,
+        mask: np.ndarray,
+        probabilities: np.ndarray | None,
+        spacing_mm: Spacing,
+        phase: Phase | None,
     ) -> tuple[list[PresenceDecision], np.ndarray]:
         """Return what the stack says is drawn or missing by mistake, and its term (D, C) in nats.
 
@@ -269,7 +274,8 @@ class Refiner:
         if stack is None or probabilities is None:
             return [], np.zeros((len(mask), NUM_CLASSES))
         pixel_mm = spacing_mm[1:]
-        log_odds = stack.posterior(slice_evidence(mask, probabilities, pixel_mm)).log_odds
+        evidence = slice_evidence(mask, probabilities, pixel_mm)
+        log_odds = stack.log_odds(evidence, phase)
         decisions = decide(present_structures(mask), log_odds, self.config.presence)
         return decisions, presence_term(decisions, peaks(probabilities, pixel_mm), log_odds)
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cardiac_vae.anatomy.criteria import check_volume
-from cardiac_vae.labels import HEART, Structure
+from cardiac_vae.labels import HEART, Phase, Structure
 from cardiac_vae.metrics.presence import present_structures
 from cardiac_vae.models import build_model
 from cardiac_vae.refinement.calibration import Calibration
@@ -279,10 +279,12 @@ class Stack:
     """Says of every slice that it holds what is drawn, but for some that it names."""
 
     def __init__(self, present, wrong):
-        self.log_odds = np.where(present ^ wrong, 9.0, -9.0)
+        self.said = np.where(present ^ wrong, 9.0, -9.0)
+        self.phases = []
 
-    def posterior(self, evidence, phase=None):
-        return self
+    def log_odds(self, evidence, phase=None):
+        self.phases.append(phase)
+        return self.said
 
 
 def knowing(refiner, mask, wrong):
@@ -320,6 +322,8 @@ def test_a_stack_that_agrees_leaves_every_byte(refiner, whole_volume):
     result = told.refine(whole_volume, SPACING_MM, seen)
     assert not result.is_changed
     np.testing.assert_array_equal(result.mask, whole_volume)
+    told.refine(whole_volume, SPACING_MM, seen, phase=Phase.ES)
+    assert told.calibration.stack.phases == [None, Phase.ES]
 
 
 def test_what_the_stack_misses_is_drawn_where_the_segmenter_saw_it(refiner, whole_volume):

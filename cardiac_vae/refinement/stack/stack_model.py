@@ -127,6 +127,21 @@ class StackModel(StrictConfig):
             base_first=float(np.exp(log_direction[0])),
         )
 
+    def log_odds(self, evidence: np.ndarray, phase: Phase | None = None) -> np.ndarray:
+        """Return log p(k in s_i | y) - log p(k not in s_i | y) in nats, (D, 3).
+
+        The base moves out of slices between end-diastole and end-systole. Of a stack whose phase
+        nobody tells, what holds at both is said: the weaker of the two, and 0 where they disagree.
+
+        Raises:
+            ValueError: if the evidence is not (D, 3, F).
+        """
+        if phase is not None:
+            return self.posterior(evidence, phase).log_odds
+        ed, es = (self.posterior(evidence, either).log_odds for either in Phase)
+        weaker = np.where(np.abs(ed) < np.abs(es), ed, es)
+        return np.where(ed * es > 0, weaker, 0.0)
+
     def _log_direction(self, evidence: np.ndarray) -> np.ndarray:
         """Return log p(slope | direction), base first and apex first, (2,), up to a constant."""
         mean, deviation = self.trend

@@ -115,3 +115,20 @@ def test_what_cannot_be_fitted_is_refused(presence, model):
         fit_stack(presence, [])
     with pytest.raises(ValueError, match=r"expected \(D, 3, 2\) with D at least 1, got shape"):
         model.posterior(np.zeros((4, 2, 2)))
+
+
+def test_of_an_unknown_phase_what_holds_at_both_is_said(model, rng):
+    num_agreed = num_disputed = 0
+    for evidence in rng.normal(model.center, model.scale, size=(20, 5, 3, 2)):
+        ed, es = (model.log_odds(evidence, phase) for phase in Phase)
+        np.testing.assert_array_equal(ed, model.posterior(evidence, Phase.ED).log_odds)
+        said, is_agreed = model.log_odds(evidence), np.sign(ed) == np.sign(es)
+        np.testing.assert_array_equal(said[~is_agreed], 0.0)
+        np.testing.assert_array_equal(
+            np.abs(said)[is_agreed], np.minimum(abs(ed), abs(es))[is_agreed]
+        )
+        np.testing.assert_array_equal(np.sign(said)[is_agreed], np.sign(ed)[is_agreed])
+        num_agreed += int(is_agreed.sum())
+        num_disputed += int((~is_agreed).sum())
+    assert num_agreed
+    assert num_disputed
