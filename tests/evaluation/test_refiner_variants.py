@@ -104,9 +104,9 @@ def test_only_modes_named_see_the_scan(
     seen = []
     refine = Refiner.refine
 
-    def spy(self, mask, spacing_mm, probabilities=None, image=None):
+    def spy(self, mask, spacing_mm, probabilities=None, image=None, *, phase=None):
         seen.append(image)
-        return refine(self, mask, spacing_mm, probabilities)
+        return refine(self, mask, spacing_mm, probabilities, phase=phase)
 
     monkeypatch.setattr(Refiner, "refine", spy)
     config = RefinersConfig(modes=MODES, with_scan=("product",), nearest_drawn=(), random_search=())

@@ -14,15 +14,24 @@ from cardiac_vae.data.segmented import (
     read_structures,
     refined_path,
 )
+from cardiac_vae.labels import Phase
 from cardiac_vae.refinement.cohort import refine_cases
 
 
 class Eraser:
     """A refiner that empties what is not plausible: valid by construction, and easy to predict."""
 
+    def __init__(self) -> None:
+        self.phases: list[Phase | None] = []
+
     def refine(
-        self, mask: np.ndarray, spacing_mm: tuple[float, float, float], probabilities: np.ndarray
+        self,
+        mask: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        probabilities: np.ndarray,
+        phase: Phase | None,
     ) -> SimpleNamespace:
+        self.phases.append(phase)
         assert probabilities.shape == (len(mask), 4, *mask.shape[1:])
         before = check_volume(mask, spacing_mm)
         refined = mask if before.is_valid else np.zeros_like(mask)
@@ -53,7 +62,7 @@ def segmented(tmp_path: Path) -> Path:
     scan = read_image(tmp_path / "scan.nii.gz")
     for scans in SCANS:
         (tmp_path / "segmented" / scans).mkdir(parents=True)
-        for case_id, mask in (("a_ed", empty), ("b_ed", broken)):
+        for case_id, mask in (("a_ed", empty), ("b_es", broken)):
             folder = tmp_path / "segmented"
             write_mask(mask_path(folder, scans, case_id), mask, scan)
             one_hot = np.eye(4, dtype=np.float32)[mask].transpose(0, 3, 1, 2)
@@ -62,19 +71,21 @@ def segmented(tmp_path: Path) -> Path:
 
 
 def test_every_case_is_refined_and_every_decision_kept(segmented: Path, tmp_path: Path):
-    summary = refine_cases(segmented, Eraser(), tmp_path / "refined")
+    eraser = Eraser()
+    summary = refine_cases(segmented, eraser, tmp_path / "refined")
+    assert eraser.phases == [Phase.ED, Phase.ES] * len(SCANS)
     for scans in SCANS:
         assert summary[scans]["num_cases"] == 2
         assert summary[scans]["num_changed"] == 1
         assert summary[scans]["routes"] == {"kept": 3, "erased": 1}
         [kept, erased] = summary[scans]["cases"]
         assert (kept["case_id"], kept["is_changed"]) == ("a_ed", False)
-        assert (erased["case_id"], erased["is_changed"]) == ("b_ed", True)
+        assert (erased["case_id"], erased["is_changed"]) == ("b_es", True)
         assert not erased["before"]["is_valid"]
         assert erased["before"]["broken"]
         assert erased["after"]["is_valid"]
         assert not erased["after"]["broken"]
-        assert not read_structures(refined_path(tmp_path / "refined", scans, "b_ed")).any()
+        assert not read_structures(refined_path(tmp_path / "refined", scans, "b_es")).any()
 
 
 def test_a_mask_that_stays_is_the_same_file_to_the_byte(segmented: Path, tmp_path: Path):

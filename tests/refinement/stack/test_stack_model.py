@@ -118,6 +118,8 @@ def test_what_cannot_be_fitted_is_refused(presence, model):
 
 
 def test_of_an_unknown_phase_what_holds_at_both_is_said(model, rng):
+    stacks = {Phase.ED: ((7, 7, 7, 6, 2),) * 9, Phase.ES: ((0, 0, 7, 6, 0),) * 9}
+    model = model.model_copy(update={"presence": PresencePrior(stacks=stacks)})
     num_agreed = num_disputed = 0
     for evidence in rng.normal(model.center, model.scale, size=(20, 5, 3, 2)):
         ed, es = (model.log_odds(evidence, phase) for phase in Phase)
