@@ -51,7 +51,7 @@ def orthogonals(stacks: Sequence[Tensor]) -> list[Tensor]:
     turned = list(wide)
     for indices in of_size.values():
         whole = _levelling(torch.cat([grams[index] for index in indices]))
-        parts = whole.split([len(grams[index]) for index in indices])
+        parts = torch.split(whole, [len(grams[index]) for index in indices])
         for index, part in zip(indices, parts, strict=True):
             product = part @ wide[index]
             turned[index] = product if product.shape == stacks[index].shape else product.mT
