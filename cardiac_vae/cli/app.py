@@ -153,6 +153,7 @@ def refine(  # noqa: PLR0913 - one parameter per option
 
         # Torch takes seconds to import: only once there is work to do.
         from cardiac_vae.cli.refine import RefineOptions, refine_masks
+        from cardiac_vae.labels import Phase
 
         options = RefineOptions(model, labels, refine_valid, calibration, settings, density, phase)
         raise typer.Exit(refine_masks(cases, plan, options))
@@ -197,8 +198,15 @@ def segment(  # noqa: PLR0913 - one parameter per option
         )
 
         from cardiac_vae.cli.segment import SegmentOptions, segment_scans
+        from cardiac_vae.labels import Phase
 
-        options = SegmentOptions(segmenter, model if refine else None, labels, calibration, phase)
+        options = SegmentOptions(
+            segmenter,
+            model if refine else None,
+            labels,
+            calibration,
+            Phase(phase) if phase else None,
+        )
         raise typer.Exit(segment_scans(cases, plan, options))
 
 

@@ -1,11 +1,9 @@
 """The arguments and options of the commands, as types of their parameters."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-
-from cardiac_vae.labels import Phase
 
 
 def _path(metavar: str, text: str) -> Any:
@@ -110,7 +108,7 @@ Uncertainty = Annotated[
     ),
 ]
 OfPhase = Annotated[
-    Phase | None,
+    Literal["ed", "es"] | None,
     typer.Option(
         "--phase",
         help="The instant of all inputs, where their names do not say it (ED, ES): at end-systole "
