@@ -155,7 +155,15 @@ def refine(  # noqa: PLR0913 - one parameter per option
         from cardiac_vae.cli.refine import RefineOptions, refine_masks
         from cardiac_vae.labels import Phase
 
-        options = RefineOptions(model, labels, refine_valid, calibration, settings, density, phase)
+        options = RefineOptions(
+            model=model,
+            labels=labels,
+            refine_valid=refine_valid,
+            calibration=calibration,
+            settings=settings,
+            density=density,
+            phase=Phase(phase) if phase else None,
+        )
         raise typer.Exit(refine_masks(cases, plan, options))
 
 
