@@ -64,7 +64,7 @@ def repairs(case: CardiacCase, refiner: Refiner) -> Iterator[Repair]:
     drawn = read_structures(mask_path(SEGMENTED, SCANS, case.case_id))
     probabilities, _ = read_probabilities(probabilities_path(SEGMENTED, SCANS, case.case_id))
     image = read_image(SEGMENTED / SCANS / f"{case.case_id}_scan.nii.gz").volume
-    result = refiner.refine(drawn, case.spacing_mm, probabilities)
+    result = refiner.refine(drawn, case.spacing_mm, probabilities, phase=case.phase)
     size = refiner.anchors.shape[-1]
     window = HeartWindow.around(drawn, case.spacing_mm, size, refiner.pixel_mm)
     nothing = np.zeros((len(drawn), 4))
