@@ -38,7 +38,7 @@ _FITS = {
     "reconstruction, nats": "validation/whole/reconstruction",
     "rate, nats": "validation/whole/kl",
     "negative ELBO of broken masks, nats": "validation/broken/negative_elbo",
-    "loss": "train/loss",
+    "loss": "validation/loss",
     "right pixels": "validation/pixel_accuracy",
 }
 
