@@ -19,28 +19,23 @@ TAG_PREFIX = "mlflow.sharedViewState."
 
 _SHAPE = "shape_model/metrics"
 _SAMPLES = "shape_model/generation/metrics"
-_LADDER = {
-    "Dice of reconstructions": f"{_SHAPE}/dice_mean",
-    "negative ELBO, nats": f"{_SHAPE}/negative_elbo",
-    "rate, nats": f"{_SHAPE}/rate",
-    "valid reconstructions": f"{_SHAPE}/valid_reconstructions",
-    "valid samples, T = 1": f"{_SHAPE}/valid_samples_at_1",
-    "Frechet distance of samples": f"{_SAMPLES}/frechet",
-}
-_CHANGES = {
-    "Dice": "dice_mean",
-    "HD95, mm": "hd95_mm_mean",
-    "valid volumes": "valid_volumes",
-    "presence errors": "presence_errors_total",
-}
-_FITS = {
-    "negative ELBO, nats": "validation/whole/negative_elbo",
-    "reconstruction, nats": "validation/whole/reconstruction",
-    "rate, nats": "validation/whole/kl",
-    "negative ELBO of broken masks, nats": "validation/broken/negative_elbo",
-    "loss": "validation/loss",
-    "right pixels": "validation/pixel_accuracy",
-}
+_LADDER = (
+    f"{_SHAPE}/dice_mean",
+    f"{_SHAPE}/negative_elbo",
+    f"{_SHAPE}/rate",
+    f"{_SHAPE}/valid_reconstructions",
+    f"{_SHAPE}/valid_samples_at_1",
+    f"{_SAMPLES}/frechet",
+)
+_CHANGES = ("dice_mean", "hd95_mm_mean", "valid_volumes", "presence_errors_total")
+_FITS = (
+    "validation/whole/negative_elbo",
+    "validation/whole/reconstruction",
+    "validation/whole/kl",
+    "validation/broken/negative_elbo",
+    "validation/loss",
+    "validation/pixel_accuracy",
+)
 
 _FIXED = {"deleted": False, "isGenerated": False, "isReordered": False}
 
@@ -67,7 +62,7 @@ class View:
         cards = [chart for chart in self.charts if chart["type"] != "PARALLEL"]
         sections = [
             (name, charts, columns)
-            for name, charts, columns in (("At a glance", wide, 1), ("One by one", cards, 3))
+            for name, charts, columns in (("At a glance", wide, 1), ("One by one", cards, 2))
             if charts
         ]
         return {
@@ -92,53 +87,34 @@ class View:
         }
 
 
-def _bars(metrics: Mapping[str, str]) -> list[Chart]:
-    return [
-        {"type": "BAR", "displayName": title, "metricKey": metric}
-        for title, metric in metrics.items()
-    ]
+def _bars(metrics: Sequence[str]) -> list[Chart]:
+    return [{"type": "BAR", "metricKey": metric} for metric in metrics]
 
 
-def _lines(metrics: Mapping[str, str]) -> list[Chart]:
-    settings = {"type": "LINE", "lineSmoothness": 0, "xAxisKey": "step", "yAxisKey": "metric"}
-    scales = {"xAxisScaleType": "linear", "scaleType": "linear", "range": {}}
-    return [
-        {
-            **settings,
-            **scales,
-            "displayName": title,
-            "metricKey": metric,
-            "selectedMetricKeys": [metric],
-        }
-        for title, metric in metrics.items()
-    ]
+def _lines(metrics: Sequence[str]) -> list[Chart]:
+    axes = {"xAxisKey": "step", "xAxisScaleType": "linear", "yAxisKey": "metric"}
+    fixed = {"type": "LINE", **axes, "scaleType": "linear", "range": {}, "lineSmoothness": 0}
+    return [{**fixed, "metricKey": metric, "selectedMetricKeys": [metric]} for metric in metrics]
 
 
-def _parallel(title: str, metrics: Sequence[str]) -> Chart:
-    return {
-        "type": "PARALLEL",
-        "displayName": title,
-        "selectedParams": [],
-        "selectedMetrics": list(metrics),
-        "showAllRuns": True,
-    }
+def _parallel(metrics: Sequence[str]) -> Chart:
+    shown = {"selectedParams": [], "selectedMetrics": list(metrics), "showAllRuns": True}
+    return {"type": "PARALLEL", **shown}
 
 
 VIEWS: Mapping[str, View] = {
     "ladder": View(
-        "Shape models compared",
-        'tags.stage = "evaluate"',
-        [_parallel("Shape models", list(_LADDER.values())), *_bars(_LADDER)],
+        "Shape models compared", 'tags.stage = "evaluate"', [_parallel(_LADDER), *_bars(_LADDER)]
     ),
     "refined": View(
         "What refining changes",
         'tags.stage = "evaluate"',
         _bars(
-            {
-                f"{scans} scans, change of {title}": f"scans/{scans}/differences/refined/{metric}"
-                for title, metric in _CHANGES.items()
+            [
+                f"scans/{scans}/differences/refined/{metric}"
+                for metric in _CHANGES
                 for scans in ("clean", "corrupted")
-            }
+            ]
         ),
     ),
     "fits": View("Fits of shape models", 'tags.stage = "train"', _lines(_FITS)),
