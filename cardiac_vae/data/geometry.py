@@ -120,15 +120,19 @@ def resample_mask(mask: np.ndarray, source: PlaneGrid, target: PlaneGrid) -> np.
     if not mask.any():
         return resampled
     box = _heart_box(mask)
+    kernels = [_mask_kernel(source, target, axis) for axis in (0, 1)]
     rows, columns = (
-        _inner_weights(source, target, axis, _mask_kernel(source, target, axis))[:, box[axis + 1]]
-        for axis in (0, 1)
+        _inner_weights(source, target, axis, kernels[axis])[:, box[axis + 1]] for axis in (0, 1)
     )
     indicators = mask[box] == np.array(HEART, np.uint8)[:, None, None, None]
     heart, (row_out, column_out) = _product(rows, columns, indicators)
     shares = np.concatenate([1 - heart.sum(axis=0, keepdims=True), heart])
-    # A tie is a tie whatever the order of summation.
-    resampled[box[0], row_out, column_out] = np.round(shares, 5).argmax(axis=0)
+    shares = np.round(shares, 5)  # a tie is a tie whatever the order of summation,
+    if "linear" in kernels:  # and towards finer pixels it goes to the pixel it lies in
+        here = _nearest(target, source, 0)[row_out], _nearest(target, source, 1)[column_out]
+        around = mask[box[0]][:, here[0]][:, :, here[1]]
+        shares += 1e-6 * (around == np.arange(NUM_CLASSES)[:, None, None, None])
+    resampled[box[0], row_out, column_out] = shares.argmax(axis=0)
     return _with_lost_parts(mask, resampled, source, target)
 
 
