@@ -7,6 +7,7 @@ from typing import Self
 
 from cardiac_vae.anatomy.measurements import ejection_fraction
 from cardiac_vae.cli.measurements import Measurement, in_percent
+from cardiac_vae.cli.phases import end_diastole_and_systole
 from cardiac_vae.data.heart_names import HeartName
 from cardiac_vae.labels import Phase, Structure
 from cardiac_vae.refinement.uncertainty import (
@@ -85,7 +86,11 @@ class MeasuredHeart:
     @classmethod
     def of(cls, path: Path, volumes: Sequence[MeasuredVolume], errors: ErrorModel | None) -> Self:
         """Measure a heart that is known from two or more volumes."""
-        ed, es = end_diastole_and_systole(volumes)
+        ed, es = end_diastole_and_systole(
+            volumes,
+            lambda volume: HeartName.parse(volume.source).phase,
+            lambda volume: volume.measurements["lv_ml"].value,
+        )
         measurements: dict[str, Measurement] = {}
         for side, structure in (("lv", Structure.LV), ("rv", Structure.RV)):
             edv, esv = (volume.measurements[f"{side}_ml"] for volume in (ed, es))
@@ -118,35 +123,6 @@ class MeasuredHeart:
             elif side == "lv" and esv > edv:
                 found.append("the LV is larger at ES than at ED; are the two named the right way?")
         return found
-
-
-def end_diastole_and_systole(
-    volumes: Sequence[MeasuredVolume],
-) -> tuple[MeasuredVolume, MeasuredVolume]:
-    """Return the volumes of a heart, two or more, at end-diastole and at end-systole.
-
-    Those whose file's name says so; where no name does, or several do, the one with the largest LV
-    and, of those that hold an LV, the one with the smallest.
-    """
-    ed = max(_candidates(volumes, Phase.ED), key=_lv_ml)
-    others = [volume for volume in volumes if volume is not ed]
-    candidates = _candidates(others, Phase.ES)
-    es = min([volume for volume in candidates if _lv_ml(volume)] or candidates, key=_lv_ml)
-    return ed, es
-
-
-def _candidates(volumes: Sequence[MeasuredVolume], phase: Phase) -> Sequence[MeasuredVolume]:
-    """Return the volumes that are said to be at a phase, else those of which nothing is said."""
-    said = [HeartName.parse(volume.source).phase for volume in volumes]
-    for wanted in (phase, None):
-        found = [volume for volume, name in zip(volumes, said, strict=True) if name == wanted]
-        if found:
-            return found
-    return volumes
-
-
-def _lv_ml(volume: MeasuredVolume) -> float:
-    return volume.measurements["lv_ml"].value
 
 
 def _fraction_intervals(

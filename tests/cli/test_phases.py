@@ -50,6 +50,16 @@ def test_equal_or_unreadable_files_are_of_no_phase(write, tmp_path):
     assert phases_of([*same, Case(broken), partner], LABELLING) == {}
 
 
+def test_a_mask_without_an_lv_tells_no_phase_and_a_partner_may_be_named(write):
+    pair = [write(f"p1_frame{number}.nii.gz", size) for number, size in ((1, 3), (2, 0))]
+    assert phases_of(pair, LABELLING) == {}
+    named, numbered = write("p2_ED.nii.gz", 4), write("p2_frame07.nii.gz", 2)
+    assert phases_of([named, numbered], LABELLING) == {
+        named.source: Phase.ED,
+        numbered.source: Phase.ES,
+    }
+
+
 @pytest.fixture
 def told(monkeypatch):
     """Return the phases that refiners are told from now on."""
