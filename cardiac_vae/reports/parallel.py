@@ -30,6 +30,8 @@ AXES = (
 )
 _MARKERS = "osD^vP<X>p"
 _LABEL_GAP = 0.052  # of the length of an axis, between the names of two recipes
+_SQUEEZED = 0.25  # share of an axis; a worst mean that left all others less stands below it
+_BELOW = -0.13  # where that is, in lengths of the axis
 
 
 def view(rungs: Sequence[Rung]) -> list[str]:
@@ -43,7 +45,8 @@ def view(rungs: Sequence[Rung]) -> list[str]:
             parallel_coordinates(rungs, measures),
             "All models at once",
             "Each axis runs from the worst mean (below) to the best (above), whichever way its "
-            "numbers run. The plain recipe of a model file has the thick line, its variants have "
+            "numbers run. A mean far worse than all others stands below the axis, its number with "
+            "an arrow. The plain recipe of a model file has the thick line, its variants have "
             "thin ones. Diamond: what real hearts score. Gray bar: the median length of the "
             "recipes' 95 % intervals on that axis; gaps much shorter than it mean little. Dotted: "
             "the model lacks what lies between, or what it has is no match for the others': the "
@@ -79,7 +82,7 @@ def parallel_coordinates(rungs: Sequence[Rung], measures: Sequence[Measure]) -> 
         _draw_line(axes, line, rung, variant)
         _label(axes, len(measures) - 1, ends, rung, variant)
     axes.set_xlim(-0.35, len(measures) + 0.8)
-    axes.set_ylim(min(-0.12, *(place - _LABEL_GAP for place in places)), 1.2)
+    axes.set_ylim(min(-0.24, *(place - _LABEL_GAP for place in places)), 1.2)
     axes.set_axis_off()
     axes.annotate(
         "better",
@@ -147,13 +150,22 @@ def _real(rungs: Sequence[Rung], found: Measure) -> float | None:
     return next((value["mean"] for value in values if value), None)
 
 
-def _ends(rungs: Sequence[Rung], found: Measure) -> tuple[float, float]:
-    """Return the worst and the best mean of an axis, real hearts among them."""
+def _ends(rungs: Sequence[Rung], found: Measure) -> tuple[float, float, list[float]]:
+    """Return the worst and the best mean of an axis, real hearts among them, and what lies below.
+
+    That is a mean so far off that all others would share less than a quarter of the axis.
+    """
     real = _real(rungs, found)
     means = [*_means(rungs, found), *([] if real is None else [real])]
     known = [value for value in means if not math.isnan(value)]
     ordered = sorted(known, key=lambda value: _value(found, value))
-    return ordered[0], ordered[-1]
+    below = []
+    while len(ordered) > FEWEST:
+        worst, second, best = (_value(found, ordered[index]) for index in (0, 1, -1))
+        if best - second >= _SQUEEZED * (best - worst):
+            break
+        below.append(ordered.pop(0))
+    return ordered[0], ordered[-1], below
 
 
 def _scaled(found: Measure, value: float, ends: tuple[float, float]) -> float:
@@ -162,15 +174,18 @@ def _scaled(found: Measure, value: float, ends: tuple[float, float]) -> float:
 
 
 def _heights(rungs: Sequence[Rung], found: Measure) -> list[float]:
-    ends = _ends(rungs, found)
-    return [_scaled(found, value, ends) for value in _means(rungs, found)]
+    *ends, below = _ends(rungs, found)
+    return [
+        _BELOW if value in below else _scaled(found, value, (ends[0], ends[1]))
+        for value in _means(rungs, found)
+    ]
 
 
 def _draw_axis(
     axes: Axes, place: int, found: Measure, rungs: Sequence[Rung], is_last: bool
 ) -> None:
-    ends, real = _ends(rungs, found), _real(rungs, found)
-    lengths = []
+    (low_end, high_end, below), real = _ends(rungs, found), _real(rungs, found)
+    ends, lengths = (low_end, high_end), []
     for rung in rungs:
         values = _of(rung, found)
         if values and values.get("low") is not None:
@@ -182,16 +197,21 @@ def _draw_axis(
             Rectangle((place - 0.13, 0.5 - length / 2), 0.05, length, color=RULE, zorder=0)
         )
     axes.plot([place, place], [0, 1], color=MUTED, linewidth=0.8, zorder=1)
-    worst, best = (number(end, found.digits, found.scale) for end in ends)
+    worst, best, *far = (number(end, found.digits, found.scale) for end in (*ends, *below))
     # Leaders start to the right of the last axis: its numbers make room for them.
     side, shift = ("right", 0.06) if is_last else ("center", 0.0)
     axes.text(place + shift, 1.04, best, ha=side, va="bottom", fontsize=8, color=MUTED)
-    axes.text(place + shift, -0.04, worst, ha=side, va="top", fontsize=8, color=MUTED)
+    for height, text in ((-0.04, worst), (_BELOW - 0.03, _and_below(far))):
+        axes.text(place + shift, height, text, ha=side, va="top", fontsize=8, color=MUTED)
     title = f"{found.title}\n({found.unit})" if found.unit else f"{found.title}\n"
     axes.text(place, 1.1, title, ha="center", va="bottom", fontsize=8.5, color=INK)
     if real is not None:
         height = _scaled(found, real, ends)
         axes.plot([place], [height], "d", color="white", markeredgecolor=INK, zorder=6)
+
+
+def _and_below(numbers: Sequence[str]) -> str:
+    return "\n".join(f"\N{DOWNWARDS ARROW} {text}" for text in numbers)
 
 
 def _variant(rungs: Sequence[Rung], rung: Rung) -> int:

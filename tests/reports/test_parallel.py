@@ -9,7 +9,7 @@ from ladder_of import FAMILIES, interval, ladder
 from matplotlib.figure import Figure
 
 from cardiac_vae.reports.parallel import AXES, parallel_coordinates, spread, view
-from cardiac_vae.reports.rungs import FAMILY_COLORS
+from cardiac_vae.reports.rungs import FAMILY_COLORS, Rung
 from cardiac_vae.reports.shape_scores import measure
 
 DICE, ELBO = measure("metrics/dice_mean"), measure("metrics/negative_elbo")
@@ -52,6 +52,23 @@ def test_better_is_up_whichever_way_the_numbers_run(kept: list[Figure]) -> None:
         np.testing.assert_allclose(heights[FAMILY_COLORS[name]], [share, share])
     texts = [text.get_text() for text in axes.texts]
     assert texts[:2] == ["270.0", "370.0"]  # the best above, the worst below
+
+
+def test_a_mean_far_worse_than_all_others_stands_below_the_axis(kept: list[Figure]) -> None:
+    found = [rung for rung in ladder() if rung.family in ("vae", "hvae", "lvae", "nvae")]
+    parallel_coordinates(found, [ELBO, DICE])
+    far = dict(found[0].scores)
+    far["metrics"] = {**far["metrics"], "negative_elbo": interval(7526.0, 10.0)}
+    parallel_coordinates([Rung("far", far, "vae"), *found], [ELBO, DICE])
+    before, after = (
+        [line.get_ydata()[0] for line in axes.lines if line.get_marker() not in ("None", "d", "")]
+        for axes in (figure.axes[0] for figure in kept)
+    )
+    assert min(before) >= 0 > min(after)
+    assert sum(height < 0 for height in after) == 1
+    texts = [[text.get_text() for text in figure.axes[0].texts] for figure in kept]
+    assert "\N{DOWNWARDS ARROW} 7526.0" in texts[1]
+    assert texts[1][:2] == texts[0][:2]  # the ends of the axis are where they were
 
 
 def test_real_hearts_are_on_the_axis_that_they_have(kept: list[Figure]) -> None:
