@@ -111,7 +111,8 @@ OfPhase = Annotated[
     Literal["ed", "es"] | None,
     typer.Option(
         "--phase",
-        help="The instant of all inputs, where their names do not say it (ED, ES): at end-systole "
+        help="The instant of all inputs whose names do not say it (ED, ES). Left out, numbered "
+        "files of one heart (frame01, frame12) are told apart by their LVs. At end-systole "
         "the base has moved out of slices that hold it at end-diastole. With --calibration.",
         show_default=False,
     ),

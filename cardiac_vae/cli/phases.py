@@ -1,39 +1,62 @@
-"""At which instant of the cycle masks are: what their names say, or how a pair compares."""
+"""At which instant of the cycle files are: what names say, or how the files of a heart compare."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from cardiac_vae.anatomy.measurements import volume_ml
-from cardiac_vae.cli.inputs import Case
-from cardiac_vae.cli.masks import Labelling
 from cardiac_vae.data.heart_names import HeartName, find_hearts
-from cardiac_vae.labels import Phase, Structure
+from cardiac_vae.labels import Phase
 
 Volume = TypeVar("Volume")
 
 
-def named_phases(cases: Sequence[Case]) -> dict[Path, Phase]:
-    """Return the phase of each file whose name says ED or ES."""
-    phases = {case.source: HeartName.parse(case.source).phase for case in cases}
-    return {path: phase for path, phase in phases.items() if phase is not None}
+class Phases:
+    """At which phase each file of a run is, where that is known.
 
-
-def phases_of(cases: Sequence[Case], labelling: Labelling) -> dict[Path, Phase]:
-    """Return the phase of each 3-D mask of which it is known: by its name, or by its partner.
-
-    What cannot be read has no phase here: it is an error when its turn comes.
+    A name that says ED or ES is taken at its word, and other files are at the phase that the person
+    named. Where no one did, the 3-D files of a heart are compared: the largest LV is at
+    end-diastole, the smallest at end-systole.
     """
-    phases = named_phases(cases)
-    for paths in find_hearts(case.source for case in cases).values():
+
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        named: Phase | None,
+        lv_ml: Callable[[Path], float],
+    ) -> None:
+        """Take all files of the run, and how to measure the LV of one; it is asked heart by heart.
+
+        A heart is not compared if ``lv_ml`` raises ``ValueError`` or ``OSError`` for a file of it:
+        one that cannot be read, or is a cine, which is a heart of its own.
+
+        Raises:
+            ValueError: if two files of a heart claim the same instant, and no phase is ``named``.
+        """
+        self._named = named
+        self._lv_ml = lv_ml
+        self._hearts = {} if named else find_hearts(paths)
+        self._compared: dict[Path, Mapping[Path, Phase]] = {}
+
+    def of(self, path: Path) -> Phase | None:
+        """Return the phase of a file; the first one of a heart to ask has all of it measured."""
+        name = HeartName.parse(path)
+        if name.phase or self._named:
+            return name.phase or self._named
+        if name.heart not in self._hearts:
+            return None
+        if name.heart not in self._compared:
+            self._compared[name.heart] = self._compare(self._hearts[name.heart])
+        return self._compared[name.heart].get(path)
+
+    def _compare(self, paths: Sequence[Path]) -> Mapping[Path, Phase]:
         try:
-            lv_ml = {path: _lv_ml(path, labelling) for path in paths}
-        except (ValueError, OSError):
-            continue
-        ed, es = end_diastole_and_systole(paths, phases.get, lv_ml.__getitem__)
-        if 0 < lv_ml[es] < lv_ml[ed]:
-            phases = {ed: Phase.ED, es: Phase.ES} | phases
-    return phases
+            lv_ml = {path: self._lv_ml(path) for path in paths}
+        except (ValueError, OSError):  # said of that file when its turn comes
+            return {}
+        ed, es = end_diastole_and_systole(
+            paths, lambda path: HeartName.parse(path).phase, lv_ml.__getitem__
+        )
+        return {ed: Phase.ED, es: Phase.ES} if 0 < lv_ml[es] < lv_ml[ed] else {}
 
 
 def end_diastole_and_systole(
@@ -63,9 +86,3 @@ def _candidates(
         if found:
             return found
     return volumes
-
-
-def _lv_ml(path: Path, labelling: Labelling) -> float:
-    """Return the volume of the LV in the first frame of a mask."""
-    volume, structures = labelling.read(path)
-    return volume_ml(structures[0], Structure.LV, volume.spacing_mm)

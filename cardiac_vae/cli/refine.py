@@ -6,18 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
+from cardiac_vae.anatomy.measurements import volume_ml
 from cardiac_vae.cli.companions import probabilities_of, scan_of
 from cardiac_vae.cli.console import BAD_INPUT, FINE, run_each
 from cardiac_vae.cli.inputs import Case
 from cardiac_vae.cli.masks import Labelling
 from cardiac_vae.cli.measurements import Measurement, measure, warn_without_intervals
 from cardiac_vae.cli.outputs import OutputPlan, copy_volume
-from cardiac_vae.cli.phases import named_phases, phases_of
+from cardiac_vae.cli.phases import Phases
 from cardiac_vae.cli.report import VolumeReport, finish
 from cardiac_vae.config import read_yaml
 from cardiac_vae.data.nifti import write_image, write_mask
 from cardiac_vae.densities.file import load_density
-from cardiac_vae.labels import Phase
+from cardiac_vae.labels import Phase, Structure
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.refine import RefinementConfig, Refiner
 
@@ -56,7 +57,12 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
     config = RefinementConfig.parse(values, str(options.settings))
     density = None if options.density is None else load_density(options.density)
     refiner = Refiner.load(options.model, config, known, density)
-    phases = named_phases(cases) if options.phase else phases_of(cases, labelling)
+
+    def lv_ml(path: Path) -> float:
+        volume, (mask,) = labelling.read(path)  # of a cine, a ValueError
+        return volume_ml(mask, Structure.LV, volume.spacing_mm)
+
+    phases = Phases((case.source for case in cases), options.phase, lv_ml)
 
     def refine(case: Case) -> list[VolumeReport]:
         volume, structures = labelling.read(case.source)
@@ -68,7 +74,7 @@ def refine_masks(cases: Sequence[Case], plan: OutputPlan, options: RefineOptions
                 volume.spacing_mm,
                 probabilities,
                 image,
-                phase=phases.get(case.source, options.phase),
+                phase=phases.of(case.source),
                 refine_valid=options.refine_valid,
             ).unless_refused(f"{case.source}, frame {index}")
             for index, (frame, image) in enumerate(zip(structures, images, strict=True))

@@ -8,10 +8,11 @@ import numpy as np
 
 from cardiac_vae.anatomy.criteria import check_volume
 from cardiac_vae.cli.console import BAD_INPUT, FINE, run_each
+from cardiac_vae.cli.drawings import Drawings, most_probable
 from cardiac_vae.cli.inputs import Case
 from cardiac_vae.cli.masks import Labelling
 from cardiac_vae.cli.outputs import OutputPlan
-from cardiac_vae.cli.phases import named_phases
+from cardiac_vae.cli.phases import Phases
 from cardiac_vae.cli.report import VolumeReport, finish
 from cardiac_vae.data.nifti import read_image, write_mask, write_probabilities
 from cardiac_vae.labels import Phase
@@ -29,7 +30,7 @@ class SegmentOptions:
         model: Folder of a trained shape model, or None to keep the segmenter's own masks.
         labels: The text of ``--labels``, if given.
         calibration: Folder of what is known of the segmenter's errors, if anything is.
-        phase: Of scans whose names say none, if it is known.
+        phase: Of scans whose names say none; None to compare those of one heart.
     """
 
     segmenter: Path
@@ -42,10 +43,11 @@ class SegmentOptions:
 def segment_scans(cases: Sequence[Case], plan: OutputPlan, options: SegmentOptions) -> int:
     """Segment each scan, write masks and report, print the summary, return the exit status."""
     labelling = Labelling.parse(options.labels)
-    segmenter = Segmenter.load(options.segmenter)
+    drawings = Drawings(Segmenter.load(options.segmenter))
     known = None if options.calibration is None else Calibration.load(options.calibration)
     refiner = None if options.model is None else Refiner.load(options.model, calibration=known)
-    phases = named_phases(cases)
+    compared = () if refiner is None else (case.source for case in cases)
+    phases = Phases(compared, options.phase, drawings.lv_ml)
 
     def segment(case: Case) -> list[VolumeReport]:
         scan, target = read_image(case.source), plan.targets[case.source]
@@ -55,14 +57,13 @@ def segment_scans(cases: Sequence[Case], plan: OutputPlan, options: SegmentOptio
                 f"{len(scan.frames)} frames; segment it without"
             )
         masks, reports = [], []
-        for frame, image in enumerate(scan.frames):
-            probabilities = segmenter.predict(image, scan.spacing_mm)
-            mask = probabilities.argmax(axis=1).astype(np.uint8)
+        phase = phases.of(case.source)
+        for frame, probabilities in enumerate(drawings.take(scan)):
+            mask = most_probable(probabilities)
             if refiner is None:
                 verdict = check_volume(mask, scan.spacing_mm)
                 report = VolumeReport.segmented(case.source, target.mask, frame, verdict)
             else:
-                phase = phases.get(case.source, options.phase)
                 result = refiner.refine(mask, scan.spacing_mm, probabilities, phase=phase)
                 result = result.unless_refused(f"{case.source}, frame {frame}")
                 mask = result.mask
