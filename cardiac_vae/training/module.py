@@ -18,7 +18,6 @@ from cardiac_vae.shape_model import LossTerms, ShapeModel
 from cardiac_vae.training.batches import Batch
 from cardiac_vae.training.fit import FitConfig, optimization
 from cardiac_vae.training.fitted_module import MONITORED, FittedModule
-from cardiac_vae.training.sample_repair import SampleRepairConfig, sample_repair_loss
 
 
 class ObjectiveConfig(StrictConfig):
@@ -34,7 +33,6 @@ class ObjectiveConfig(StrictConfig):
         augmented_share: Share of the steps that see augmented masks. The last ones see masks as
             they are: those have fewer ragged borders to explain.
         plausible_only: Learn from the slices that keep all criteria: a part of the experts' do not.
-        sample_repair: What the model learns from its own broken samples; nothing by default.
     """
 
     kl_warmup: float = Field(default=0.2, ge=0, le=1)
@@ -42,7 +40,6 @@ class ObjectiveConfig(StrictConfig):
     broken_weight: NonNegativeFloat = 0.3
     augmented_share: float = Field(default=0.7, ge=0, le=1)
     plausible_only: bool = False
-    sample_repair: SampleRepairConfig = SampleRepairConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     corruption: CorruptionConfig = CorruptionConfig()
 
@@ -56,31 +53,13 @@ def channels_last(model: ShapeModel) -> ShapeModel:
 
 
 class ShapeModule(FittedModule):
-    """A shape model in training.
+    """A shape model in training."""
 
-    Args:
-        pixel_mm: Size of a pixel along (row, column); only ``sample_repair`` needs it.
-
-    Raises:
-        ValueError: if that is asked for without.
-    """
-
-    def __init__(
-        self,
-        model: ShapeModel,
-        objective: ObjectiveConfig,
-        config: FitConfig,
-        pixel_mm: tuple[float, float] | None = None,
-    ) -> None:
+    def __init__(self, model: ShapeModel, objective: ObjectiveConfig, config: FitConfig) -> None:
         super().__init__()
-        if objective.sample_repair.weight and pixel_mm is None:
-            raise ValueError(
-                "sample_repair: expected the size of a pixel in mm, got none: criteria need it"
-            )
         self.model = channels_last(model)
         self.objective = objective
         self.config = config
-        self.pixel_mm = pixel_mm
 
     def warmup(self) -> float:
         """Return the weight of the KL at this step, in (0, 1]."""
@@ -97,9 +76,6 @@ class ShapeModule(FittedModule):
         share = int(is_broken.sum()) / len(is_broken)
         penalty = self.model.penalty()
         loss = self._loss(terms, is_broken, share, self.warmup(), self.progress()) + penalty
-        repair = self.objective.sample_repair
-        if self.model.has_prior and repair.is_due(self.global_step, self.progress()):
-            loss = loss + self._sample_repair(batch.get("condition"))
         self.log("train/loss", loss, prog_bar=True)
         if penalty.requires_grad:
             self.log("train/penalty", penalty)
@@ -123,17 +99,6 @@ class ShapeModule(FittedModule):
         """Return how many cases of a batch to break: their share, on average over batches."""
         whole, part = divmod(self.objective.broken_share * num_cases, 1)
         return int(whole) + int(part > 0 and float(torch.rand(())) < part)
-
-    def _sample_repair(self, condition: Tensor | None) -> Tensor:
-        """Return the weighted loss of the model's own broken samples."""
-        assert self.pixel_mm is not None
-        config = self.objective.sample_repair
-        if condition is not None:
-            condition = condition[torch.randint(len(condition), (config.num_samples,))]
-        loss, plausible = sample_repair_loss(self.model, config, self.pixel_mm, condition)
-        self.log("train/sample_repair", loss)
-        self.log("train/valid_samples", plausible)
-        return config.weight * loss
 
     def observe(self, batch: Batch) -> None:
         """Pass a training batch through the model."""

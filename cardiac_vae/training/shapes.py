@@ -71,7 +71,7 @@ def train_shape_model(
         slices = {name: values[torch.from_numpy(is_plausible)] for name, values in slices.items()}
     masks = slices["mask"]
     model.num_train_cases = len(masks)
-    module = ShapeModule(model, objective, config, pixel_mm)
+    module = ShapeModule(model, objective, config)
     module.subject = f"{recipe!r} {objective!r} {_digest(slices)}"
     chunks = DataLoader(_Chunks(_batch_for(model, validation)), batch_size=None)
     if isinstance(model, ClosedFormModel):

@@ -24,7 +24,7 @@ FAMILIES = {
     "nvae_no_balancing": "nvae",
     "nvae_no_residual": "nvae",
     "nvae_no_se": "nvae",
-    "nvae_repair": "nvae",
+    "nvae_plausible": "nvae",
     "nvae_spectral": "nvae",
 }
 
