@@ -1,24 +1,32 @@
-"""What files of the repository import, read from their syntax trees."""
+"""What files of the repository import, read from their syntax trees, each file once."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cardiac_vae"
 
 
-def imported_names(file: Path) -> list[str]:
+@cache
+def syntax_tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+@cache
+def imported_names(file: Path) -> tuple[str, ...]:
     """Return the dotted names a file imports anywhere in it; ``from a import b`` is ``a.b``."""
     names = []
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(syntax_tree(file)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{file}: relative imports hide where a name comes from"
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return names
+    return tuple(names)
 
 
+@cache
 def source_of(name: str) -> Path | None:
     """Return the file of ours that a dotted name is, or is defined in; None if it is not ours."""
     parts = name.split(".")
@@ -30,7 +38,8 @@ def source_of(name: str) -> Path | None:
     return None
 
 
-def reached_from(file: Path) -> set[Path]:
+@cache
+def reached_from(file: Path) -> frozenset[Path]:
     """Return all files of ours that a file imports, and those import, and so on."""
     reached: set[Path] = set()
     waiting = [file]
@@ -40,4 +49,4 @@ def reached_from(file: Path) -> set[Path]:
             if source is not None and source not in reached:
                 reached.add(source)
                 waiting.append(source)
-    return reached
+    return frozenset(reached)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from imports import PACKAGE, ROOT, imported_names
+from imports import PACKAGE, ROOT, imported_names, syntax_tree
 
 LAYERS = [  # a unit imports only units on lines above its own
     {"labels", "config"},
@@ -82,12 +82,12 @@ def test_units_that_know_arrays_only_stay_so(file: Path):
 def test_a_file_is_one_idea_with_a_name(file: Path):
     assert file.stem not in VAGUE
     assert len(file.read_text().splitlines()) <= LONGEST
-    assert ast.get_docstring(ast.parse(file.read_text())), "a module says what it holds"
+    assert ast.get_docstring(syntax_tree(file)), "a module says what it holds"
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.name == "__init__.py"], ids=named)
 def test_a_package_file_holds_a_docstring(file: Path):
-    body = ast.parse(file.read_text()).body[1:]
+    body = syntax_tree(file).body[1:]
     functions = [node for node in body if isinstance(node, ast.FunctionDef)]
     if unit_of(file) == "models":
         assert [node.name for node in functions] == ["available_models", "build_model"]
@@ -99,7 +99,7 @@ def test_a_package_file_holds_a_docstring(file: Path):
 
 @pytest.mark.parametrize("file", [f for f in SCRIPTS if f.name != "stage.py"], ids=named)
 def test_a_stage_script_is_thin(file: Path):
-    tree = ast.parse(file.read_text())
+    tree = syntax_tree(file)
     functions = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     assert functions in ([], ["main"])
     assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(tree))

@@ -23,6 +23,7 @@ from pipelines.stage import run
 
 RECIPES = sorted((ROOT / "configs" / "models").glob("*.yaml"))
 PIPELINE = read_yaml(ROOT / "dvc.yaml")
+PARAMS = read_yaml(ROOT / "configs" / "params.yaml")
 STUDY = read_yaml(ROOT / "configs" / "recipes.yaml")
 COMPARED = STUDY["recipes"]
 EVERY_RECIPE = {path.stem: read_yaml(path)["module"] for path in RECIPES}
@@ -108,9 +109,8 @@ def test_a_stage_lists_no_code_that_none_of_its_recipes_runs(name: str):
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_names_the_sections_of_parameters_it_reads(name: str):
     stage = STAGES[name]
-    known = set(read_yaml(ROOT / "configs" / "params.yaml"))
     source = script_of(stage).read_text()
-    read = {section for section in known if f'read_section(PARAMS, "{section}")' in source}
+    read = {section for section in PARAMS if f'read_section(PARAMS, "{section}")' in source}
     [listed] = [
         params["configs/params.yaml"]
         for params in stage["params"]
@@ -120,14 +120,13 @@ def test_a_stage_names_the_sections_of_parameters_it_reads(name: str):
 
 
 def test_every_section_of_parameters_belongs_to_a_stage():
-    sections = set(read_yaml(ROOT / "configs" / "params.yaml"))
     used = {
         section.split(".")[0]
         for stage in STAGES.values()
         for params in stage["params"]
         for section in params.get("configs/params.yaml") or []
     }
-    assert sections == used
+    assert set(PARAMS) == used
 
 
 def test_what_is_compared_are_recipes_with_their_model():
@@ -153,9 +152,8 @@ def test_every_recipe_builds(path: Path):
 @pytest.mark.parametrize("path", SEGMENTERS, ids=lambda path: path.stem)
 def test_every_segmenter_builds_and_fits_the_prepared_pixels(path: Path):
     recipe = SegmenterRecipe.read(path)
-    params = read_yaml(ROOT / "configs" / "params.yaml")
-    assert recipe.fit_config(params["train_segmenter"]["fit"], str(path)).steps > 0
-    assert recipe.settings.pixel_mm == params["prepare"]["pixel_mm"]
+    assert recipe.fit_config(PARAMS["train_segmenter"]["fit"], str(path)).steps > 0
+    assert recipe.settings.pixel_mm == PARAMS["prepare"]["pixel_mm"]
     assert sum(parameter.numel() for parameter in build_network(recipe.settings).parameters()) > 0
     assert path.read_text().startswith("#"), "a recipe starts with what it is, command and numbers"
 

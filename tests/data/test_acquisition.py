@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,15 @@ TWO_PATIENTS = PhantomConfig(num_patients=2)
 
 
 @pytest.fixture(scope="module")
-def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def acquired(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Return a folder of two phantoms and the summary of it."""
     root = tmp_path_factory.mktemp("phantom")
-    acquire(SourceConfig(), TWO_PATIENTS, root)
-    return root
+    return root, acquire(SourceConfig(), TWO_PATIENTS, root)
+
+
+@pytest.fixture(scope="module")
+def phantom(acquired: tuple[Path, dict[str, Any]]) -> Path:
+    return acquired[0]
 
 
 def files_below(root: Path) -> dict[str, bytes]:
@@ -22,8 +28,8 @@ def files_below(root: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_phantom_is_counted_by_group(tmp_path: Path):
-    summary = acquire(SourceConfig(), TWO_PATIENTS, tmp_path)
+def test_a_phantom_is_counted_by_group(acquired: tuple[Path, dict[str, Any]]):
+    _, summary = acquired
     assert (summary["num_patients"], summary["num_cases"]) == (2, 4)
     assert sum(summary["cases_per_group"].values()) == 4
 

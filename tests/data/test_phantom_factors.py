@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cardiac_vae.data.phantom import PhantomConfig, make_patient, write_cohort
+from cardiac_vae.data.phantom import Patient, PhantomConfig, make_patient, write_cohort
 from cardiac_vae.data.phantom_anatomy import HeartShape, PolarPlane
 from cardiac_vae.data.phantom_factors import FACTORS, FACTORS_FILE, read_factors, slice_factors
 from cardiac_vae.labels import Phase, Structure
@@ -20,8 +20,12 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_factors_of_slices_are_those_they_were_made_from(cohort: Path):
-    patient = make_patient(0, CONFIG)
+@pytest.fixture(scope="module")
+def patient() -> Patient:
+    return make_patient(0, CONFIG)
+
+
+def test_factors_of_slices_are_those_they_were_made_from(cohort: Path, patient: Patient):
     stack = len(patient.masks[Phase.ED])
     case_ids = [f"{patient.patient_id}_{phase}" for phase in Phase for _ in range(stack)]
     rows = slice_factors(read_factors(cohort / FACTORS_FILE), case_ids)
@@ -37,9 +41,8 @@ def test_factors_of_slices_are_those_they_were_made_from(cohort: Path):
         np.testing.assert_allclose(row, expected, rtol=1e-4)
 
 
-def test_the_position_is_where_the_mask_was_cut(cohort: Path):
+def test_the_position_is_where_the_mask_was_cut(cohort: Path, patient: Patient):
     """Without shifts between slices, the shape cut at that depth has the mask's areas."""
-    patient = make_patient(0, CONFIG)
     masks, placement = patient.masks[Phase.ED], patient.placement
     case_ids = [f"{patient.patient_id}_ed"] * len(masks)
     positions = slice_factors(read_factors(cohort / FACTORS_FILE), case_ids)[:, 0]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,10 +14,16 @@ from cardiac_vae.anatomy.criteria import CRITERIA
 from cardiac_vae.data.case import CardiacCase
 from cardiac_vae.data.geometry import PlaneGrid
 from cardiac_vae.data.nifti import read_image, write_mask, write_probabilities
-from cardiac_vae.data.prepared import PreparedCase, write_records
+from cardiac_vae.data.prepared import PreparedCase, read_prepared, write_records
 from cardiac_vae.data.segmented import SCANS, mask_path, probabilities_path
+from cardiac_vae.evaluation.calibration import CalibrationConfig, fit_and_score_calibration
 from cardiac_vae.evaluation.scores import CaseScores, StructureScores
+from cardiac_vae.evaluation.segmented_case import learn_stacks
 from cardiac_vae.labels import HEART, Phase, Structure
+from cardiac_vae.refinement.calibration import Calibration
+from cardiac_vae.refinement.observation_fit import ObservationFitConfig
+from cardiac_vae.refinement.stack.presence_prior import PresencePrior
+from cardiac_vae.refinement.stack.slice_order import SliceOrder
 
 
 def _make_row(
@@ -118,8 +125,25 @@ def cohort(heart: Callable[..., np.ndarray], tmp_path_factory: pytest.TempPathFa
                 if scans == "corrupted":
                     told[-1, 20:24, 20:24] = [0.3, 0.7, 0, 0]
                 cohort.write(case.case_id, scans, told.transpose(0, 3, 1, 2))
-    _write_prepared(cohort.prepared, [_stack(heart, rng) for _ in range(12)])
+    _write_prepared(cohort.prepared, [_stack(heart, rng) for _ in range(6)])
     return cohort
+
+
+@pytest.fixture(scope="session")
+def learnt(cohort: Cohort) -> tuple[PresencePrior, SliceOrder]:
+    """Return what the training hearts of the cohort teach, which takes about a second."""
+    return learn_stacks(read_prepared(cohort.prepared, "train"))
+
+
+@pytest.fixture(scope="session")
+def quick() -> CalibrationConfig:
+    return CalibrationConfig(observation=ObservationFitConfig(blurs_mm=(2.0,), most_voxels=8_000))
+
+
+@pytest.fixture(scope="session")
+def fitted(cohort: Cohort, quick: CalibrationConfig) -> tuple[Calibration, dict[str, Any]]:
+    """Return the calibration of the cohort with its summary, every patient left out once."""
+    return fit_and_score_calibration(cohort.cases, cohort.segmented, cohort.prepared, quick)
 
 
 def _stack(heart: Callable[..., np.ndarray], rng: np.random.Generator) -> np.ndarray:

@@ -8,21 +8,21 @@ import pytest
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.segmented import SCANS
 from cardiac_vae.evaluation import calibration
-from cardiac_vae.evaluation.calibration import (
-    CalibrationConfig,
-    fit_and_score_calibration,
-    leave_out,
-)
-from cardiac_vae.evaluation.segmented_case import learn_stacks, read_segmented_case
+from cardiac_vae.evaluation.calibration import fit_and_score_calibration, leave_out
+from cardiac_vae.evaluation.segmented_case import read_segmented_case
 from cardiac_vae.refinement.observation import ObservationModel
-from cardiac_vae.refinement.observation_fit import ObservationFitConfig, fit_observation
-
-CONFIG = CalibrationConfig(observation=ObservationFitConfig(blurs_mm=(2.0,), most_voxels=8_000))
+from cardiac_vae.refinement.observation_fit import fit_observation
 
 
-@pytest.fixture(scope="module")
-def fitted(cohort):
-    return fit_and_score_calibration(cohort.cases, cohort.segmented, cohort.prepared, CONFIG)
+@pytest.fixture
+def fit(cohort, learnt, quick, monkeypatch):
+    """Return a function that calibrates on the cohort, what it knows of stacks being learnt."""
+    monkeypatch.setattr(calibration, "learn_stacks", lambda _: learnt)
+
+    def fit_it(cases=cohort.cases, segmented=cohort.segmented, config=quick):
+        return fit_and_score_calibration(cases, segmented, cohort.prepared, config)
+
+    return fit_it
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,11 @@ def test_what_is_drawn_in_an_empty_slice_is_seen_by_the_stack(fitted):
     for prior in ("chain", "independent"):
         assert corrupted[prior]["total"] <= corrupted["segmenter"]["total"] - 8
     assert found.stack.config.prior == "chain"
-    assert summary["num_training_stacks"] == 12
+    assert summary["num_training_stacks"] == 6
 
 
-def test_a_fit_has_not_seen_who_is_left_out(cohort, read_cases):
-    presence, _ = learn_stacks(read_prepared(cohort.prepared, "train"))
+def test_a_fit_has_not_seen_who_is_left_out(learnt, read_cases, quick):
+    presence, _ = learnt
     changed = [
         replace(
             case,
@@ -71,24 +71,23 @@ def test_a_fit_has_not_seen_who_is_left_out(cohort, read_cases):
     ]
 
     def by_fold(patient_id, cases):
-        return list(leave_out({patient_id}, cases, presence, CONFIG))
+        return list(leave_out({patient_id}, cases, presence, quick))
 
     for before, after in zip(by_fold("a", read_cases), by_fold("a", changed), strict=True):
         np.testing.assert_array_equal(before.calibrated, after.calibrated)
         assert before.presence == after.presence
-    others = calibration._fit_scaling(read_cases, CONFIG.observation)
-    assert calibration._fit_scaling(changed, CONFIG.observation) != others  # the change matters
+    others = calibration._fit_scaling(read_cases, quick.observation)
+    assert calibration._fit_scaling(changed, quick.observation) != others  # the change matters
 
 
-def test_folds_scale_probabilities_as_the_calibration_does(read_cases):
-    scaling = calibration._fit_scaling(read_cases, CONFIG.observation)
+def test_folds_scale_probabilities_as_the_calibration_does(read_cases, quick):
+    scaling = calibration._fit_scaling(read_cases, quick.observation)
     pairs = [case.pair for case in read_cases]
-    assert scaling == fit_observation(pairs, CONFIG.observation).of_probabilities
+    assert scaling == fit_observation(pairs, quick.observation).of_probabilities
 
 
-def test_each_patient_is_left_out_once_however_many_folds(cohort, fitted):
-    config = CONFIG.model_copy(update={"max_folds": 3})
-    _, summary = fit_and_score_calibration(cohort.cases, cohort.segmented, cohort.prepared, config)
+def test_each_patient_is_left_out_once_however_many_folds(fit, fitted, quick):
+    _, summary = fit(config=quick.model_copy(update={"max_folds": 3}))
     assert summary["left_out"]["num_folds"] == 3
     assert fitted[1]["left_out"]["num_folds"] == 4
     for scans in SCANS:
@@ -98,10 +97,8 @@ def test_each_patient_is_left_out_once_however_many_folds(cohort, fitted):
         assert few["presence"]["segmenter"] == each["presence"]["segmenter"]
 
 
-def test_a_single_patient_is_fitted_and_not_judged(cohort):
-    found, summary = fit_and_score_calibration(
-        cohort.cases[:2], cohort.segmented, cohort.prepared, CONFIG
-    )
+def test_a_single_patient_is_fitted_and_not_judged(cohort, fit):
+    found, summary = fit(cohort.cases[:2])
     assert summary["left_out"] is None
     assert "at least 3 validation patients to leave some out, got 1" in summary["note"]
     assert summary["patients"] == ["a"]
@@ -109,21 +106,19 @@ def test_a_single_patient_is_fitted_and_not_judged(cohort):
     assert json.loads(json.dumps(summary)) == summary
 
 
-def test_a_segmenter_that_draws_nothing_teaches_nothing_of_its_borders(cohort, tmp_path: Path):
+def test_a_segmenter_that_draws_nothing_teaches_nothing_of_its_borders(cohort, fit, tmp_path: Path):
     empty = replace(cohort, root=tmp_path)
     for case in cohort.cases:
         background = np.zeros((len(case.mask), 4, *case.mask.shape[1:]))
         background[:, 0] = 1
         for scans in SCANS:
             empty.write(case.case_id, scans, background)
-    found, summary = fit_and_score_calibration(
-        cohort.cases, empty.segmented, cohort.prepared, CONFIG
-    )
+    found, summary = fit(segmented=empty.segmented)
     assert found.observation == ObservationModel()
     assert summary["left_out"]["clean"]["raw"] is None
     assert summary["left_out"]["clean"]["presence"]["segmenter"]["total"] > 0
 
 
-def test_a_cohort_without_patients_is_refused(cohort):
+def test_a_cohort_without_patients_is_refused(fit):
     with pytest.raises(ValueError, match="validation: expected a patient to calibrate on"):
-        fit_and_score_calibration([], cohort.segmented, cohort.prepared, CONFIG)
+        fit([])

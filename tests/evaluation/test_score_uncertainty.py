@@ -8,23 +8,12 @@ import pytest
 
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.segmented import SCANS, mask_path, refined_path
-from cardiac_vae.evaluation.calibration import (
-    CalibrationConfig,
-    fit_and_score_calibration,
-    leave_out,
-)
-from cardiac_vae.evaluation.segmented_case import (
-    SegmentedCase,
-    learn_stacks,
-    read_segmented_case,
-)
+from cardiac_vae.evaluation.calibration import leave_out
+from cardiac_vae.evaluation.segmented_case import SegmentedCase, read_segmented_case
 from cardiac_vae.evaluation.uncertainty import score_uncertainty
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.observation import ObservationModel, Scaling
-from cardiac_vae.refinement.observation_fit import ObservationFitConfig
 from cardiac_vae.refinement.uncertainty import ErrorModel
-
-CONFIG = CalibrationConfig(observation=ObservationFitConfig(blurs_mm=(2.0,), most_voxels=8_000))
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +44,8 @@ def test_the_true_scale_is_the_one_that_is_calibrated(cohort, refined):
     assert true["num_voxels"] == too_sure["num_voxels"] > 1000
 
 
-def test_a_calibration_brings_intervals_and_says_what_they_are_worth(cohort, refined):
-    found, summary = fit_and_score_calibration(
-        cohort.cases, cohort.segmented, cohort.prepared, CONFIG
-    )
+def test_a_calibration_brings_intervals_and_says_what_they_are_worth(cohort, refined, fitted):
+    found, summary = fitted
     assert found.errors is not None
     assert summary["shared_errors"] == found.errors.model_dump(mode="json")
     scores = score_uncertainty(cohort.cases, cohort.segmented, refined, found)
@@ -76,11 +63,11 @@ def test_a_calibration_brings_intervals_and_says_what_they_are_worth(cohort, ref
     )
 
 
-def test_a_fit_of_shared_errors_has_not_seen_who_is_left_out(cohort):
-    train = read_prepared(cohort.prepared, "train")
-    presence, _ = learn_stacks(train)
+def test_a_fit_of_shared_errors_has_not_seen_who_is_left_out(cohort, learnt, quick):
+    prepared = read_prepared(cohort.prepared, "train")[0]
+    presence, _ = learnt
     cases = [
-        read_segmented_case(case, "clean", cohort.segmented, train[0], 10.0)
+        read_segmented_case(case, "clean", cohort.segmented, prepared, 10.0)
         for case in cohort.cases
     ]
     changed = [
@@ -89,7 +76,7 @@ def test_a_fit_of_shared_errors_has_not_seen_who_is_left_out(cohort):
     ]
 
     def errors(of: list[SegmentedCase], patient_id: str) -> list[ErrorModel | None]:
-        left_out = leave_out({patient_id}, of, presence, CONFIG)
+        left_out = leave_out({patient_id}, of, presence, quick)
         return [result.judged and result.judged.errors for result in left_out]
 
     assert errors(cases, "b") != errors(changed, "b")  # the change matters

@@ -45,7 +45,7 @@ def test_a_stack_from_the_apex_is_turned(cohort, read, tmp_path: Path):
     np.testing.assert_array_equal(back.stack.evidence, ahead.stack.evidence)
 
 
-def test_presence_is_learnt_from_the_base_whatever_the_files_say(cohort, tmp_path: Path):
+def test_presence_is_learnt_from_the_base_whatever_the_files_say(cohort, learnt, tmp_path: Path):
     train = read_prepared(cohort.prepared, "train")
     turned = []
     for case in train:
@@ -54,7 +54,7 @@ def test_presence_is_learnt_from_the_base_whatever_the_files_say(cohort, tmp_pat
         turned.append(replace(case, path=path))
     write_records(tmp_path, turned)
     presence, order = learn_stacks(read_prepared(tmp_path))
-    expected, of_train = learn_stacks(train)
+    expected, of_train = learnt
     assert presence == expected
     for fault, limit in of_train.limits.items():
         assert order.limits[fault] == pytest.approx(limit, abs=0.5)

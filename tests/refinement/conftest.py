@@ -8,6 +8,8 @@ import pytest
 
 from cardiac_vae.refinement.refine import Refiner
 
+pytest.register_assert_rewrite("promises")  # a promise that is broken says what it got
+
 
 @pytest.fixture(scope="session")
 def refiner(tiny_model: Path) -> Refiner:
@@ -37,3 +39,18 @@ def broken_volume(heart: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]
         return volume
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def whole_volume(heart: Callable[..., np.ndarray]) -> np.ndarray:
+    """Return (4, 100, 90) uint8: an empty slice, then a heart that tapers and breaks nothing."""
+    empty = np.zeros((100, 90), np.uint8)
+    return np.stack([empty, heart(), heart(lv_mm=14.0), heart(lv_mm=10.0)])
+
+
+@pytest.fixture
+def half_broken(whole_volume: np.ndarray) -> np.ndarray:
+    """Return a volume whose slice 2 has a breach of the wall, the others nothing."""
+    volume = whole_volume.copy()
+    volume[2, 50, 50:75] = 3
+    return volume

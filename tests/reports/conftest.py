@@ -24,6 +24,7 @@ from cardiac_vae.evaluation.scores import score_case
 from cardiac_vae.evaluation.summaries import summarize
 from cardiac_vae.evaluation.tables import RowsByVariant, write_csv
 from cardiac_vae.labels import ACDC_LABELS, NUM_CLASSES, Structure
+from cardiac_vae.reports import hearts, latent_maps
 from cardiac_vae.shape_model import LossTerms, ShapeModel
 
 PIXEL_MM, SLICE_MM = 1.5, 10.0
@@ -187,3 +188,14 @@ def copying() -> ShapeModel:
 @pytest.fixture(scope="session")
 def preparation() -> PreparationConfig:
     return PREPARATION
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the figures of hearts and codes that any model has say PNG and no more.
+
+    They are drawn, and looked at, in tests of their own; each takes a third of a second.
+    """
+    for name in ("reconstructions", "prior_samples", "lines_of_hearts"):
+        monkeypatch.setattr(hearts, name, lambda *_: b"\x89PNG")
+    monkeypatch.setattr(latent_maps, "latent_map", lambda *_: b"\x89PNG")

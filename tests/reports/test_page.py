@@ -124,6 +124,7 @@ def test_spurious_and_missed_slices_are_told_apart(
         assert f">\N{MINUS SIGN}{expected[0]} [" in refined
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_that_looks_at_conditions_shows_hearts_on_demand(
     study: Path, preparation: PreparationConfig, page: str
 ) -> None:

@@ -98,6 +98,7 @@ def lines_drawn(
     return found
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_interpolations_lead_from_heart_to_heart(
     monkeypatch: pytest.MonkeyPatch, copying: ShapeModel, slices: HeldOutSlices
 ) -> None:
@@ -114,6 +115,7 @@ def test_interpolations_lead_from_heart_to_heart(
         assert (np.diff(sizes) >= 0).all()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_traversals_start_at_the_slice_nearest_to_the_mean_and_hearts_grow_along_them(
     monkeypatch: pytest.MonkeyPatch, copying: ShapeModel, slices: HeldOutSlices
 ) -> None:
@@ -141,6 +143,7 @@ def test_a_slice_that_shows_every_structure_is_the_typical_one() -> None:
     assert _most_typical(masks) == 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_groups_of_a_hierarchy_share_the_lines(
     monkeypatch: pytest.MonkeyPatch, slices: HeldOutSlices
 ) -> None:
@@ -154,6 +157,7 @@ def test_the_groups_of_a_hierarchy_share_the_lines(
     assert [line.title for line in lines] == [f"group {group}" for group in (1, 1, 2, 2, 3, 3)]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_map_knows_which_slice_a_point_is(
     monkeypatch: pytest.MonkeyPatch, copying: ShapeModel, slices: HeldOutSlices
 ) -> None:
@@ -208,6 +212,7 @@ def test_points_have_the_color_of_their_slice(drawn: list[Figure]) -> None:
     assert by_group.get_ylabel() == "component 2 (25 %)"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_whose_codes_stand_still_has_neither_directions_nor_map(
     slices: HeldOutSlices,
 ) -> None:

@@ -22,6 +22,8 @@ from cardiac_vae.reports.rungs import rungs
 from cardiac_vae.reports.shape_pictures import pictures_of
 from cardiac_vae.shape_model import ClosedFormModel, ShapeModel
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NETWORK = {"image_size": 72, "channels": [4], "latent_dim": 2}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "ae": NETWORK,

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -33,9 +32,13 @@ NO_BOUND = Recipe(
 )
 
 
-@pytest.fixture
-def prepared(tmp_path):
-    """Prepare ten patients: an empty slice, a heart, and a heart whose LV breaks through."""
+PREPARATION = PreparationConfig(reader="nifti_folder", size=32)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """Write ten patients: an empty slice, a heart, and a heart whose LV breaks through."""
+    root = tmp_path_factory.mktemp("raw")
     rows, columns = np.mgrid[:40, :44]
     radius = np.hypot(rows - 20, columns - 22)
     mask = np.zeros((3, 40, 44), np.uint8)
@@ -44,13 +47,20 @@ def prepared(tmp_path):
     mask[2, 20, 22:40] = 3
     affine = np.diag([-1.5, -1.5, 8, 1])
     for name, array in (("images", mask.astype(np.float32)), ("masks", mask)):
-        (tmp_path / "raw" / name).mkdir(parents=True)
+        (root / name).mkdir()
         for number in range(10):
-            path = tmp_path / "raw" / name / f"case{number}_ed.nii.gz"
+            path = root / name / f"case{number}_ed.nii.gz"
             nib.save(nib.Nifti1Image(array.transpose(2, 1, 0), affine), path)
-    config = PreparationConfig(reader="nifti_folder", size=32)
-    prepare_dataset(tmp_path / "raw", tmp_path / "prepared", config)
-    return tmp_path / "prepared"
+    groups = "".join(f"case{number},HCM\n" for number in range(10))
+    (root / "groups.csv").write_text("patient_id,group\n" + groups)
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(raw, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare_dataset(raw, folder, PREPARATION)
+    return folder
 
 
 def test_slices_without_a_heart_are_no_shapes(prepared):
@@ -141,7 +151,7 @@ def test_a_model_in_closed_form_is_solved_for_and_validated_as_any(
 
 
 def test_conditions_are_those_of_the_slices_that_show_a_heart(prepared):
-    cases = [replace(case, group="HCM") for case in read_prepared(prepared, "train")]
+    cases = read_prepared(prepared, "train")
     # The first of three slices is empty. Of the others the last holds more: it is the base.
     expected = [Condition("HCM", "ed", 1.0), Condition("HCM", "ed", 0.0)]
     assert conditions_of(cases) == expected * len(cases)
@@ -153,11 +163,6 @@ def test_only_a_model_that_looks_at_conditions_is_given_them(
     prepared, fit_config, tmp_path, monkeypatch, groups
 ):
     """And a group that it does not know counts as none."""
-    (prepared.parent / "raw" / "groups.csv").write_text(
-        "patient_id,group\n" + "".join(f"case{number},HCM\n" for number in range(10))
-    )
-    config = PreparationConfig(reader="nifti_folder", size=32)
-    prepare_dataset(prepared.parent / "raw", prepared, config)
     given = []
 
     def watched(module, train, validation, *rest):

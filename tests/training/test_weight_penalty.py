@@ -68,7 +68,7 @@ def test_a_step_adds_the_penalty_once_though_its_batch_has_two_parts(
 def test_a_fit_with_a_penalty_stretches_less_and_reports_the_bound_alone(
     hearts, fit_config, tmp_path
 ):
-    config = fit_config(steps=20, validate_every=20)
+    config = fit_config(steps=8, validate_every=8)
     free, held = module(config, 0.0), module(config, 30.0)
     run(free, hearts, tmp_path / "free")
     metrics = run(held, hearts, tmp_path / "held").metrics
@@ -78,25 +78,3 @@ def test_a_fit_with_a_penalty_stretches_less_and_reports_the_bound_alone(
     share, weight = held.objective.broken_share, held.objective.broken_weight
     expected = (1 - share) * whole + weight * share * broken
     assert metrics[MONITORED] == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_penalized_fit_is_resumed_bit_for_bit(hearts, fit_config, tmp_path, monkeypatch):
-    config = fit_config(steps=6, validate_every=2, precision="bf16-mixed")
-    whole = module(config, 0.1)
-    run(whole, hearts, tmp_path / "whole")
-    interrupted = module(config, 0.1)
-    step = interrupted.training_step
-
-    def fails_at_five(batch, batch_idx):
-        if interrupted.global_step == 5:
-            raise OSError("the machine went down")
-        return step(batch, batch_idx)
-
-    monkeypatch.setattr(interrupted, "training_step", fails_at_five)
-    with pytest.raises(OSError, match="went down"):
-        run(interrupted, hearts, tmp_path / "parts")
-    resumed = module(config, 0.1)
-    run(resumed, hearts, tmp_path / "parts")
-    expected = whole.state_dict()
-    assert any(".spectral." in name for name in expected)
-    assert all(torch.equal(value, expected[name]) for name, value in resumed.state_dict().items())
