@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from imports import PACKAGE, ROOT, reached_from
 
 from cardiac_vae.config import read_yaml, write_yaml
@@ -48,11 +47,16 @@ def stages() -> dict[str, dict[str, Any]]:
     return resolved
 
 
-def filled_in(stage: dict[str, Any], **values: str) -> dict[str, Any]:
-    text = yaml.safe_dump(stage)
-    for name, value in {"segmenter": STUDY["segmenter"], **values}.items():
-        text = text.replace(f"${{{name}}}", value)
-    return yaml.safe_load(text)
+def filled_in(part: Any, **values: str) -> Any:
+    """Return a part of ``dvc.yaml`` with the value of every ``${name}``."""
+    if isinstance(part, dict):
+        return {filled_in(k, **values): filled_in(v, **values) for k, v in part.items()}
+    if isinstance(part, list):
+        return [filled_in(value, **values) for value in part]
+    if isinstance(part, str):
+        for name, value in {"segmenter": STUDY["segmenter"], **values}.items():
+            part = part.replace(f"${{{name}}}", value)
+    return part
 
 
 STAGES = stages()

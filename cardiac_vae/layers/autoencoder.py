@@ -1,11 +1,8 @@
 """Encoder and decoder around one latent vector: a pyramid of residual cells, and its mirror."""
 
-from typing import Literal, Self
-
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 from torch import nn
 
-from cardiac_vae.config import StrictConfig
 from cardiac_vae.layers.blocks import (
     Downsample,
     EncoderCell,
@@ -14,38 +11,18 @@ from cardiac_vae.layers.blocks import (
     from_patches,
     patches,
 )
+from cardiac_vae.layers.scales import Scales
 
 
-class Pyramid(StrictConfig):
-    """Settings of the scales between a mask and its latent vector.
+class Pyramid(Scales):
+    """Settings of the scales between a mask and its latent vector."""
 
-    Attributes:
-        image_size: Pixels a side; divisible by ``patch_size`` times two per further scale.
-        channels: Width of each scale, finest first.
-    """
-
-    spatial_dims: Literal[2, 3] = 2
-    image_size: PositiveInt = 96
-    patch_size: PositiveInt = 4
-    channels: tuple[PositiveInt, ...] = (48, 96, 128)
     cells_per_scale: PositiveInt = 1
-
-    @property
-    def coarsest_size(self) -> int:
-        """Positions a side at the coarsest scale."""
-        return self.image_size // (self.patch_size * 2 ** (len(self.channels) - 1))
 
     @property
     def num_features(self) -> int:
         """Numbers at the coarsest scale."""
         return self.channels[-1] * self.coarsest_size**self.spatial_dims
-
-    @model_validator(mode="after")
-    def _image_can_be_halved(self) -> Self:
-        factor = self.patch_size * 2 ** (len(self.channels) - 1)
-        if self.image_size % factor:
-            raise ValueError(f"image_size {self.image_size} is not divisible by {factor}")
-        return self
 
 
 def bottom_up(pyramid: Pyramid, in_channels: int) -> nn.Sequential:

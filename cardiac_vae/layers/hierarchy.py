@@ -11,13 +11,12 @@ the last: all that a group can tell passes through those below.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
-from cardiac_vae.config import StrictConfig
 from cardiac_vae.labels import NUM_CLASSES
 from cardiac_vae.layers.blocks import (
     DecoderCell,
@@ -30,14 +29,13 @@ from cardiac_vae.layers.blocks import (
     patches,
 )
 from cardiac_vae.layers.distributions import DiagonalNormal, soft_clamp
+from cardiac_vae.layers.scales import Scales
 
 
-class HierarchyConfig(StrictConfig):
+class HierarchyConfig(Scales):
     """How many groups there are, where, and how wide the networks between them.
 
     Attributes:
-        image_size: Pixels a side; divisible by ``patch_size`` times two per further scale.
-        channels: Width of each scale, finest first.
         groups: Latent groups of each scale, finest first.
         latent_channels: Channels of a latent group.
         expansion: How much wider the generator's cells are inside.
@@ -45,9 +43,6 @@ class HierarchyConfig(StrictConfig):
         squeeze_excitation: End every cell by squeeze-and-excitation.
     """
 
-    spatial_dims: Literal[2, 3] = 2
-    image_size: PositiveInt = 96
-    patch_size: PositiveInt = 4
     channels: tuple[PositiveInt, ...] = (32, 64, 128)
     groups: tuple[PositiveInt, ...] = (2, 2, 2)
     latent_channels: PositiveInt = 4
@@ -64,7 +59,7 @@ class HierarchyConfig(StrictConfig):
     @property
     def sizes(self) -> list[int]:
         """Positions a side of each group, top first."""
-        return [self.image_size // (self.patch_size * 2**scale) for scale in self.scales]
+        return [self.size_at(scale) for scale in self.scales]
 
     @property
     def latent_sizes(self) -> list[int]:
@@ -73,9 +68,6 @@ class HierarchyConfig(StrictConfig):
 
     @model_validator(mode="after")
     def _scales_agree(self) -> Self:
-        factor = self.patch_size * 2 ** (len(self.channels) - 1)
-        if self.image_size % factor:
-            raise ValueError(f"image_size {self.image_size} is not divisible by {factor}")
         if len(self.channels) != len(self.groups):
             raise ValueError(
                 f"channels {self.channels} and groups {self.groups}: expected one of each per scale"

@@ -10,13 +10,12 @@ first step on, at N log K nats. What the encoder gives is standardized (batch no
 al. 2020): its vectors cannot run away from the codes, which start as N(0, I).
 """
 
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
-from cardiac_vae.config import StrictConfig
 from cardiac_vae.labels import NUM_CLASSES
 from cardiac_vae.layers.autoregressive import AutoregressivePrior, PriorConfig
 from cardiac_vae.layers.blocks import (
@@ -33,25 +32,20 @@ from cardiac_vae.layers.blocks import (
 )
 from cardiac_vae.layers.likelihoods import categorical_nll
 from cardiac_vae.layers.quantizer import Quantizer, QuantizerConfig, straight_through
+from cardiac_vae.layers.scales import Scales
 from cardiac_vae.shape_model import Latents, LossTerms, ShapeModel, with_broken_plane
 
 
-class Config(StrictConfig):
-    """Settings of the VQ-VAE.
+class Config(Scales):
+    """Settings of the VQ-VAE, beside those of its scales, of which the last is the grid of tokens.
 
     Few tokens that each see much make good samples: the prior has fewer chances to go wrong.
 
     Attributes:
-        image_size: Pixels a side; divisible by ``patch_size`` times two per further scale.
-        channels: Width of each scale, finest first; the last is the grid of tokens.
         cells: Residual cells of each scale, finest first.
         tokens_per_position: Tokens at each position of the grid, all of one codebook.
     """
 
-    spatial_dims: Literal[2, 3] = 2
-    image_size: PositiveInt = 96
-    patch_size: PositiveInt = 4
-    channels: tuple[PositiveInt, ...] = (48, 96, 128)
     cells: tuple[PositiveInt, ...] = (1, 1, 2)
     tokens_per_position: PositiveInt = 1
     quantizer: QuantizerConfig = QuantizerConfig()
@@ -60,8 +54,7 @@ class Config(StrictConfig):
     @property
     def grid(self) -> tuple[int, ...]:
         """Positions of the grid of tokens along each axis."""
-        size = self.image_size // (self.patch_size * 2 ** (len(self.channels) - 1))
-        return (size,) * self.spatial_dims
+        return (self.coarsest_size,) * self.spatial_dims
 
     @property
     def code_channels(self) -> int:
@@ -70,9 +63,6 @@ class Config(StrictConfig):
 
     @model_validator(mode="after")
     def _scales_agree(self) -> Self:
-        factor = self.patch_size * 2 ** (len(self.channels) - 1)
-        if self.image_size % factor:
-            raise ValueError(f"image_size {self.image_size} is not divisible by {factor}")
         if len(self.channels) != len(self.cells):
             raise ValueError(
                 f"channels {self.channels} and cells {self.cells}: expected one of each per scale"

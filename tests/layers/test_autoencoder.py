@@ -27,8 +27,3 @@ def test_every_scale_has_its_cells_on_both_sides():
         cells = [layer for layer in network if isinstance(layer, EncoderCell)]
         widths = [cell.branch[0].num_features for cell in cells]
         assert widths[::order] == [4, 4, 6, 6, 8, 8]
-
-
-def test_a_size_that_cannot_be_halved_is_refused():
-    with pytest.raises(ValueError, match="image_size 90 is not divisible by 16"):
-        Pyramid(image_size=90, channels=(4, 4, 4))

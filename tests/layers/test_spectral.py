@@ -47,7 +47,7 @@ def singular_values(layers):
     return torch.stack(values)
 
 
-def settled(layers, iterations=1000):
+def settled(layers, iterations=300):
     penalty = SpectralPenalty(layers)
     with torch.no_grad():
         for _ in range(iterations):
