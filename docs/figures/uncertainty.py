@@ -36,9 +36,9 @@ def doubt() -> Figure:
         if case.patient_id == patient and case.phase == Phase.ED
     )
     mask = read_structures(refined_path(DATA / "refined" / RECIPE, "clean", case.case_id))
-    segmented = probabilities_path(DATA / "segmented", "clean", case.case_id)
+    segmented = probabilities_path(DATA / "segmented" / "unet", "clean", case.case_id)
     probabilities, _ = read_probabilities(segmented)
-    known = Calibration.load(Path("calibration"))
+    known = Calibration.load(Path("calibration/unet"))
     entropy = known.uncertainty(mask, probabilities, case.spacing_mm).entropy_bits
     window = HeartWindow.around(mask, case.spacing_mm, 80, 1.5)
     drawn = np.flatnonzero(mask.any(axis=(1, 2)))
