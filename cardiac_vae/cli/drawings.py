@@ -8,7 +8,7 @@ import numpy as np
 from cardiac_vae.anatomy.measurements import volume_ml
 from cardiac_vae.data.nifti import NiftiVolume, read_image
 from cardiac_vae.labels import Structure
-from cardiac_vae.segmentation.inference import Segmenter
+from cardiac_vae.segmentation.inference import Segmenter, most_probable
 
 _MOST_KEPT = 2  # a heart's pair; of a heart with more scans, some are drawn twice
 
@@ -43,8 +43,3 @@ class Drawings:
         for image in scan.frames:
             kept = self._kept.pop(scan.path, None)
             yield self._segmenter.predict(image, scan.spacing_mm) if kept is None else kept
-
-
-def most_probable(probabilities: np.ndarray) -> np.ndarray:
-    """Return the mask (D, H, W) of the most probable structures of (D, C, H, W)."""
-    return probabilities.argmax(axis=1).astype(np.uint8)

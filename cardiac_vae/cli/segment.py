@@ -8,7 +8,7 @@ import numpy as np
 
 from cardiac_vae.anatomy.criteria import check_volume
 from cardiac_vae.cli.console import BAD_INPUT, FINE, run_each
-from cardiac_vae.cli.drawings import Drawings, most_probable
+from cardiac_vae.cli.drawings import Drawings
 from cardiac_vae.cli.inputs import Case
 from cardiac_vae.cli.masks import Labelling
 from cardiac_vae.cli.outputs import OutputPlan
@@ -18,7 +18,7 @@ from cardiac_vae.data.nifti import read_image, write_mask, write_probabilities
 from cardiac_vae.labels import Phase
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.refine import Refiner
-from cardiac_vae.segmentation.inference import Segmenter
+from cardiac_vae.segmentation.inference import Segmenter, most_probable
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from cardiac_vae.data.case_files import CasePaths
 from cardiac_vae.data.nifti import read_image, write_image, write_mask, write_probabilities
 from cardiac_vae.data.scan_corruption import ScanCorruptionConfig, corrupt_scan
 from cardiac_vae.data.segmented import SCANS, Split, mask_path, probabilities_path
-from cardiac_vae.segmentation.inference import Segmenter
+from cardiac_vae.segmentation.inference import Segmenter, most_probable
 
 
 class CohortConfig(StrictConfig):
@@ -46,7 +46,7 @@ def segment_cases(
             start = time.perf_counter()
             probabilities = segmenter.predict(image, scan.spacing_mm)
             seconds[scans].append(time.perf_counter() - start)
-            mask = probabilities.argmax(axis=1).astype(np.uint8)
+            mask = most_probable(probabilities)
             write_mask(mask_path(output, scans, case.case_id), mask, scan)
             write_probabilities(
                 probabilities_path(output, scans, case.case_id), probabilities, scan

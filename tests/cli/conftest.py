@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +11,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cardiac_vae.cli.app import app
-from cardiac_vae.labels import Structure
+from cardiac_vae.labels import Phase, Structure
+from cardiac_vae.refinement.refine import Refiner
+from cardiac_vae.refinement.result import RefinementResult
 
 NUM_ROWS, NUM_COLUMNS = 64, 72
 NUM_SLICES = 4
@@ -84,6 +87,22 @@ def refine(run: Run, tiny_model: Path) -> Run:
         return run("refine", source, "--model", tiny_model, "-o", output, *arguments)
 
     return invoke
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Phase | None]:
+    """Return the phases that refiners are told from now on."""
+    phases: list[Phase | None] = []
+    refine = Refiner.refine
+
+    def spy(
+        self: Refiner, *arguments: Any, phase: Phase | None = None, **options: Any
+    ) -> RefinementResult:
+        phases.append(phase)
+        return refine(self, *arguments, phase=phase, **options)
+
+    monkeypatch.setattr(Refiner, "refine", spy)
+    return phases
 
 
 @pytest.fixture(scope="session")

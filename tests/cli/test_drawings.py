@@ -9,7 +9,6 @@ import pytest
 from cardiac_vae.cli.drawings import Drawings
 from cardiac_vae.data.nifti import read_image
 from cardiac_vae.labels import Phase, Structure
-from cardiac_vae.refinement.refine import Refiner
 from cardiac_vae.segmentation.inference import Segmenter
 
 SLICE_ML = 193 * 1.5 * 1.5 * 8 / 1000  # of the LV of the heart of discs
@@ -35,8 +34,11 @@ class Network:
 
 
 @pytest.fixture
-def network():
-    return Network()
+def network(monkeypatch):
+    """Return the network that stands in for every segmenter's."""
+    network = Network()
+    monkeypatch.setattr(Segmenter, "predict", lambda _, *arguments: network.predict(*arguments))
+    return network
 
 
 @pytest.fixture
@@ -52,17 +54,8 @@ def write(heart, write_nifti):
 
 
 @pytest.fixture
-def segment(run, network, tiny_segmenter, tiny_model, tmp_path, monkeypatch):
+def segment(run, network, told, tiny_segmenter, tiny_model, tmp_path):
     """Return ``cardiac-vae segment`` of the scans, with the phase that each was refined at."""
-    told = []
-    refine = Refiner.refine
-
-    def spy(self, *arguments, phase=None, **options):
-        told.append(phase)
-        return refine(self, *arguments, phase=phase, **options)
-
-    monkeypatch.setattr(Refiner, "refine", spy)
-    monkeypatch.setattr(Segmenter, "predict", lambda _, *arguments: network.predict(*arguments))
 
     def invoke(*arguments):
         told.clear()

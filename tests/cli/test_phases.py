@@ -8,7 +8,6 @@ import pytest
 from cardiac_vae.cli.phases import Phases
 from cardiac_vae.data.nifti import read_mask
 from cardiac_vae.labels import Phase, Structure
-from cardiac_vae.refinement.refine import Refiner
 
 
 def found(lv_ml, named=None):
@@ -92,20 +91,6 @@ def write(heart, write_nifti):
         return write_nifti(name, mask)
 
     return written
-
-
-@pytest.fixture
-def told(monkeypatch):
-    """Return the phases that refiners are told from now on."""
-    phases = []
-    refine = Refiner.refine
-
-    def spy(self, *arguments, phase=None, **options):
-        phases.append(phase)
-        return refine(self, *arguments, phase=phase, **options)
-
-    monkeypatch.setattr(Refiner, "refine", spy)
-    return phases
 
 
 def test_refine_tells_what_names_or_pairs_or_the_option_say(refine, write, told, tmp_path):

@@ -4,21 +4,15 @@ import pytest
 from tiny_models import EVERY, GENERATIVE, TRAINED, VARIATIONAL, settled
 
 
-@pytest.fixture(params=EVERY)
-def model(request):
-    return settled(request.param)
+def each_of(names):
+    """Return a fixture that is each of the named models in turn."""
+
+    @pytest.fixture(params=names)
+    def one(request):
+        return settled(request.param)
+
+    return one
 
 
-@pytest.fixture(params=TRAINED)
-def trained(request):
-    return settled(request.param)
-
-
-@pytest.fixture(params=VARIATIONAL)
-def variational(request):
-    return settled(request.param)
-
-
-@pytest.fixture(params=GENERATIVE)
-def generative(request):
-    return settled(request.param)
+model, trained = each_of(EVERY), each_of(TRAINED)
+variational, generative = each_of(VARIATIONAL), each_of(GENERATIVE)
