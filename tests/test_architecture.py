@@ -14,6 +14,7 @@ LAYERS = [  # a unit imports only units on lines above its own
     {"models"},
     {"checkpoint", "anchors", "latent_space", "densities"},
     {"training"},
+    {"correction"},
     {"segmentation", "refinement"},
     {"evaluation"},
     {"reports"},
@@ -24,7 +25,7 @@ RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
 ONLY_IN = {
     "SimpleITK": {"data"},
     "dvc": set[str](),
-    "lightning": {"training", "segmentation", "tracking"},
+    "lightning": {"training", "segmentation", "correction", "tracking"},
     "matplotlib": {"reports"},
     "mlflow": {"tracking"},
     "nibabel": {"data"},

@@ -6,6 +6,7 @@ is recorded (Gudbjartsson & Patz 1995: M = abs(A + n1 + i n2)).
 """
 
 import math
+import zlib
 from typing import Literal
 
 import numpy as np
@@ -66,6 +67,14 @@ def corrupt_scan(
         sigma = config.noise * float(np.percentile(image, 99))
         corrupted = add_rician_noise(corrupted, noise_rng, sigma)
     return corrupted.astype(np.float32)
+
+
+def corrupt_case(
+    case_id: str, image: np.ndarray, spacing_mm: Spacing, seed: int, config: ScanCorruptionConfig
+) -> np.ndarray:
+    """Return ``corrupt_scan`` of a case by a random stream of its own, whatever the others are."""
+    rng = np.random.default_rng([seed, zlib.crc32(case_id.encode())])
+    return corrupt_scan(image, spacing_mm, rng, config)
 
 
 def bias_field(

@@ -60,6 +60,28 @@ def augment_masks(mask: Tensor, config: AugmentationConfig) -> Tensor:
     return changed
 
 
+def augment_views(views: Tensor, mask: Tensor, config: AugmentationConfig) -> tuple[Tensor, Tensor]:
+    """Return views (B, V * C, H, W) and label maps (B, H, W), those of a case moved alike.
+
+    A view is the probabilities of the C classes, and ``mask`` what is true of the case; for the
+    rest see ``augment_masks``. A view of zeros, one that is not there, stays so.
+    """
+    chosen = torch.rand(len(mask), device=mask.device) < config.probability
+    if not bool(chosen.any()):
+        return views.clone(), mask.clone()
+    grid = _random_grid(mask[chosen], config)
+    planes = torch.cat([one_hot(mask[chosen]), views[chosen]], dim=1)
+    moved = F.grid_sample(planes, grid, mode="bilinear", align_corners=False)
+    apart = (len(planes), -1, NUM_CLASSES, *mask.shape[1:])
+    moved = moved.reshape(apart)
+    is_there = planes.reshape(apart).amax(dim=(2, 3, 4))[:, :, None, None] > 0
+    moved[:, :, 0] += (1 - moved.sum(dim=2)) * is_there  # outside the window
+    views, mask = views.clone(), mask.clone()
+    mask[chosen] = moved[:, 0].max(dim=1).indices.to(mask.dtype)
+    views[chosen] = moved[:, 1:].flatten(1, 2)
+    return views, mask
+
+
 def _random_grid(mask: Tensor, config: AugmentationConfig) -> Tensor:
     """Return sampling positions (B, H, W, 2) in [-1, 1] units, x before y."""
     batch, height, width = mask.shape

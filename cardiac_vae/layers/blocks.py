@@ -4,7 +4,12 @@ The cells follow the description of NVAE (Vahdat & Kautz 2020, sec. 3.1 and fig.
 excitation is that of Hu et al. 2018. Shapes are (B, C, H, W), or (B, C, D, H, W).
 """
 
+from typing import TypeVar
+
+import torch
 from torch import Tensor, nn
+
+Net = TypeVar("Net", bound=nn.Module)
 
 CONVOLUTIONS: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -34,6 +39,14 @@ def zero_initialized(layer: nn.Module) -> nn.Module:
 def starts_at_zero(layer: nn.Module) -> bool:
     """Say whether a layer was made by ``zero_initialized``, whatever it has learnt since."""
     return getattr(layer, _FROM_ZERO, False)
+
+
+def channels_last(network: Net) -> Net:
+    """Lay the weights of two-dimensional convolutions out as CPUs and GPUs like them best."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def patches(spatial_dims: int, in_channels: int, out_channels: int, size: int) -> nn.Module:

@@ -1,14 +1,16 @@
 """What was learnt of one segmenter, and its files.
 
 How it errs, ``observation.json``; which slices it draws, ``stack.json``; what sound stacks look
-like, ``slice_order.json``; and how far its errors go together, ``uncertainty.json``.
-``evaluation.calibration`` fits them.
+like, ``slice_order.json``; how far its errors go together, ``uncertainty.json``; and a network that
+learnt from its mistakes, the folder ``corrector``. ``correction.training`` fits the last, and
+``evaluation.calibration`` all others.
 """
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
@@ -27,10 +29,14 @@ from cardiac_vae.refinement.uncertainty import (
     refined_belief,
 )
 
+if TYPE_CHECKING:
+    from cardiac_vae.correction.corrector import Corrector
+
 OBSERVATION = "observation.json"
 STACK = "stack.json"
 SLICE_ORDER = "slice_order.json"
 UNCERTAINTY = "uncertainty.json"
+CORRECTOR = "corrector"
 
 Part = TypeVar("Part", bound=StrictConfig)
 
@@ -44,12 +50,14 @@ class Calibration:
         stack: What it says of which structures are in which slice; None leaves that as drawn.
         slice_order: What sound stacks look like; None looks for no slice out of place.
         errors: How far its errors go together; None leaves volumes without intervals.
+        corrector: What its slices should have looked like; None shows the shape model what it drew.
     """
 
     observation: ObservationModel = field(default_factory=ObservationModel)
     stack: StackModel | None = None
     slice_order: SliceOrder | None = None
     errors: ErrorModel | None = None
+    corrector: "Corrector | None" = None
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -69,6 +77,7 @@ class Calibration:
             _read(folder / STACK, StackModel),
             _read(folder / SLICE_ORDER, SliceOrder),
             _read(folder / UNCERTAINTY, ErrorModel),
+            _read_corrector(folder / CORRECTOR),
         )
 
     def save(self, folder: Path) -> None:
@@ -85,6 +94,10 @@ class Calibration:
                 (folder / name).unlink(missing_ok=True)
             else:
                 _write(folder / name, part)
+        if self.corrector is None:
+            shutil.rmtree(folder / CORRECTOR, ignore_errors=True)
+        else:
+            self.corrector.save(folder / CORRECTOR)
 
     def uncertainty(
         self, refined: np.ndarray, probabilities: np.ndarray, spacing_mm: Spacing
@@ -113,6 +126,14 @@ def _write(path: Path, values: StrictConfig) -> None:
     beside = path.with_suffix(path.suffix + ".part")
     beside.write_text(values.model_dump_json(indent=1))
     beside.replace(path)
+
+
+def _read_corrector(folder: Path) -> "Corrector | None":
+    if not folder.is_dir():
+        return None
+    from cardiac_vae.correction.corrector import Corrector  # here, as it takes seconds
+
+    return Corrector.load(folder)
 
 
 def _read(path: Path, kind: type[Part]) -> Part | None:

@@ -4,8 +4,9 @@ Slices that break a criterion, draw a structure apart from its largest part, or 
 that the stack says should not be there, or the reverse, are explained by the shape model (one pass
 of the encoder trained on broken masks; then, if asked, steps up the bound). The explanation is
 multiplied with what the segmenter said and, where the scan is given, with what its intensities say
-(``inference``); the most probable valid candidate is taken. A volume in which nothing is wrong
-comes back as it was.
+(``inference``); the most probable valid candidate is taken. Where a corrector knows the segmenter's
+mistakes, what it makes of a slice stands in the place of what the segmenter said. A volume in which
+nothing is wrong comes back as it was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ from cardiac_vae.refinement.inference import (
 )
 from cardiac_vae.refinement.moving_code import MovingCode
 from cardiac_vae.refinement.native_grid import NativeGrid
-from cardiac_vae.refinement.observation import doubted, one_hot_planes
+from cardiac_vae.refinement.observation import ObservationModel, one_hot_planes
 from cardiac_vae.refinement.result import UNTOUCHED, RefinementResult, SliceDecision
 from cardiac_vae.refinement.stack.consistency import inconsistencies
 from cardiac_vae.refinement.stack.decisions import (
@@ -122,15 +123,19 @@ class Refiner:
         ``density`` of the model's codes takes the place of its prior where codes move.
 
         Raises:
-            ValueError: if the density is over other codes than the model's.
+            ValueError: if the density is over other codes than the model's, or the calibration's
+                corrector learnt on another grid.
         """
         if density is not None:
             density.require_fit(model)
+        calibration = calibration or Calibration()
+        if calibration.corrector is not None:
+            calibration.corrector.require_grid(anchors.shape[-1], pixel_mm)
         self.model = model
         self.anchors = anchors
         self.pixel_mm = pixel_mm
         self.config = config or RefinementConfig()
-        self.calibration = calibration or Calibration()
+        self.calibration = calibration
         self.density = density
 
     @classmethod
@@ -224,15 +229,16 @@ class Refiner:
     ) -> "_Redrawn":
         """Draw the chosen slices of a mask (D, H, W) anew."""
         chosen = np.flatnonzero(doubt.is_chosen)
-        is_wrong = window.cut(doubt.is_wrong)
-        believed = np.where(is_wrong, np.uint8(Structure.BACKGROUND), window.cut(mask))
-        shown, seen, gain = believed[chosen], None, doubt.gain[chosen, :, None, None]
-        if probabilities is not None:
-            parts = (window.cut(probabilities[chosen]), window.cut(mask[chosen]))
-            seen = doubted(*parts, is_wrong[chosen]).astype(np.float32)
-            given = window.to_prepared(seen)
-        else:
-            given = one_hot_planes(window.masks_to_prepared(shown))
+        wrong = doubt.is_wrong
+        believed = window.cut(np.where(wrong, np.uint8(Structure.BACKGROUND), mask))
+        shown, gain = believed[chosen], doubt.gain[chosen, :, None, None]
+        corrector = self.calibration.corrector
+        rows = chosen if corrector is None else np.arange(len(mask))  # it looks at neighbors
+        of_rows = None if probabilities is None else probabilities[rows]
+        seen, given = window.shown(mask[rows], wrong[rows], of_rows)
+        if corrector is not None:
+            given = corrector.correct(given, chosen)
+            seen = window.to_native(given)
         log_model = _log(window.to_native(explained(self.model, given, self.config.batch_size)))
         observed = self._observed(shown, seen, window)
         log_joint, code = log_model + observed + gain, None
@@ -284,6 +290,8 @@ class Refiner:
     ) -> np.ndarray:
         """Return the weighed log p(y | x) (N, C, h, w) of slices (N, h, w) of the window."""
         observation, pixel_mm = self.calibration.observation, window.native.pixel_mm
+        if self.calibration.corrector is not None:
+            observation = ObservationModel(weight=observation.weight)  # it is calibrated by itself
         said = observation.log_likelihood(drawn, pixel_mm, probabilities)
         return np.asarray(self.config.segmenter_exponent * said)
 

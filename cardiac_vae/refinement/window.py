@@ -14,7 +14,8 @@ from cardiac_vae.data.geometry import (
     resample_mask,
     resample_probabilities,
 )
-from cardiac_vae.labels import NUM_CLASSES
+from cardiac_vae.labels import NUM_CLASSES, Structure
+from cardiac_vae.refinement.observation import doubted, one_hot_planes
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,27 @@ class HeartWindow:
         slice_mask = np.zeros(self.whole.shape, np.uint8)
         slice_mask[self.rows, self.columns] = mask
         return slice_mask
+
+    def shown(
+        self, mask: np.ndarray, is_wrong: np.ndarray, probabilities: np.ndarray | None
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        """Return what is believed of slices: on the window, and as a shape model is shown it.
+
+        Args:
+            mask: (N, H, W) as drawn.
+            is_wrong: (N, H, W) bool, voxels whose structure is not believed.
+            probabilities: (N, C, H, W) of the segmenter, if they are known.
+
+        Returns:
+            Probabilities (N, C, h, w) float32 if there are any, and planes (N, C, S, S) float32:
+            the same resampled, or a one-hot mask.
+        """
+        mask, is_wrong = self.cut(mask), self.cut(is_wrong)
+        if probabilities is None:
+            believed = np.where(is_wrong, np.uint8(Structure.BACKGROUND), mask)
+            return None, one_hot_planes(self.masks_to_prepared(believed))
+        seen = doubted(self.cut(probabilities), mask, is_wrong).astype(np.float32)
+        return seen, self.to_prepared(seen)
 
     def is_valid(self, mask: np.ndarray) -> bool:
         """Say whether a mask (h, w) of the window breaks no criterion on the native slice."""

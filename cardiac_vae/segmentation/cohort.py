@@ -1,7 +1,6 @@
 """A cohort through the segmenter: each scan as it is, and made worse."""
 
 import time
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from pydantic import NonNegativeInt
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.case_files import CasePaths
 from cardiac_vae.data.nifti import read_image, write_image, write_mask, write_probabilities
-from cardiac_vae.data.scan_corruption import ScanCorruptionConfig, corrupt_scan
+from cardiac_vae.data.scan_corruption import ScanCorruptionConfig, corrupt_case
 from cardiac_vae.data.segmented import SCANS, Split, mask_path, probabilities_path
 from cardiac_vae.segmentation.inference import Segmenter, most_probable
 
@@ -38,9 +37,9 @@ def segment_cases(
     seconds: dict[str, list[float]] = {scans: [] for scans in SCANS}
     for case in cases:
         scan = read_image(case.scan)
-        # A stream of its own: a case is made worse in the same way whatever the others are.
-        rng = np.random.default_rng([config.seed, zlib.crc32(case.case_id.encode())])
-        corrupted = corrupt_scan(scan.volume, scan.spacing_mm, rng, config.corruption)
+        corrupted = corrupt_case(
+            case.case_id, scan.volume, scan.spacing_mm, config.seed, config.corruption
+        )
         write_image(output / "corrupted" / f"{case.case_id}_scan.nii.gz", corrupted, scan)
         for scans, image in zip(SCANS, (scan.volume, corrupted), strict=True):
             start = time.perf_counter()

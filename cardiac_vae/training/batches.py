@@ -1,12 +1,20 @@
 """Batches counted in steps, each a function of the seed and its number: a run can resume."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 Batch = dict[str, Tensor]
+
+
+class Rows(Protocol):
+    """What batches are made of: cases along the first axis, taken by their numbers."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor: ...
 
 
 class StepBatches:
@@ -17,9 +25,9 @@ class StepBatches:
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], batch_size: int, num_steps: int, seed: int
+        self, tensors: Mapping[str, Rows], batch_size: int, num_steps: int, seed: int
     ) -> None:
-        """Take tensors that share their first axis, the cases."""
+        """Take tensors, or what is taken from like tensors, that share their first axis."""
         sizes = {len(tensor) for tensor in tensors.values()}
         if len(sizes) != 1 or not min(sizes):
             raise ValueError(f"expected tensors with one common number of cases, got {sizes}")

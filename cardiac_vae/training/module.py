@@ -14,6 +14,7 @@ from torch import Tensor
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.data.corruption import CorruptionConfig, break_masks
 from cardiac_vae.data.transforms import AugmentationConfig, augment_masks, one_hot
+from cardiac_vae.layers.blocks import channels_last
 from cardiac_vae.shape_model import LossTerms, ShapeModel
 from cardiac_vae.training.batches import Batch
 from cardiac_vae.training.fit import FitConfig, optimization
@@ -42,14 +43,6 @@ class ObjectiveConfig(StrictConfig):
     plausible_only: bool = False
     augmentation: AugmentationConfig = AugmentationConfig()
     corruption: CorruptionConfig = CorruptionConfig()
-
-
-def channels_last(model: ShapeModel) -> ShapeModel:
-    """Lay the weights of two-dimensional convolutions out as CPUs and GPUs like them best."""
-    for parameter in model.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return model
 
 
 class ShapeModule(FittedModule):

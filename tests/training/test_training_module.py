@@ -8,7 +8,7 @@ from cardiac_vae.training import module as training_module
 from cardiac_vae.training.batches import StepBatches
 from cardiac_vae.training.fit import fit
 from cardiac_vae.training.fitted_module import MONITORED
-from cardiac_vae.training.module import ObjectiveConfig, ShapeModule, channels_last
+from cardiac_vae.training.module import ObjectiveConfig, ShapeModule
 
 TINY = {
     "ae": {"image_size": 16, "channels": [8, 8], "latent_dim": 4, "noise": 0.1},

@@ -1,0 +1,1 @@
+"""What a segmenter draws, corrected by a network that learnt from its mistakes."""

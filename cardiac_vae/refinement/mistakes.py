@@ -1,0 +1,60 @@
+"""What a segmenter draws of patients whose expert masks are known: what a corrector learns from.
+
+Scans are drawn as they are and made worse, for a user's scan may be either. Slices are seen as the
+refiner sees them: in the window of the drawn heart, with what lies apart from it not believed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from cardiac_vae.correction.slices import DrawnStack
+from cardiac_vae.data.case import CardiacCase, Spacing
+from cardiac_vae.data.scan_corruption import ScanCorruptionConfig, corrupt_case
+from cardiac_vae.labels import Structure
+from cardiac_vae.refinement.doubt import loose_voxels
+from cardiac_vae.refinement.window import HeartWindow
+
+Predict = Callable[[np.ndarray, Spacing], np.ndarray]
+"""An image (D, H, W) and its spacing -> class probabilities (D, C, H, W)."""
+
+
+def drawn_stacks(
+    cases: Iterable[CardiacCase],
+    predict: Predict,
+    size: int,
+    pixel_mm: float,
+    corruption: ScanCorruptionConfig,
+    seed: int = 0,
+) -> Iterator[DrawnStack]:
+    """Yield what a segmenter draws of the scans of cases, clean and corrupted, beside the experts'.
+
+    A scan in which it draws nothing has no window, and is left out. Slices are ``size`` pixels of
+    ``pixel_mm`` a side; ``corruption`` and ``seed`` say how scans are made worse.
+
+    Raises:
+        ValueError: if a case has no image.
+    """
+    for case in cases:
+        if case.image is None:
+            raise ValueError(f"{case.case_id}: expected a scan to draw, got a mask alone")
+        worse = corrupt_case(case.case_id, case.image, case.spacing_mm, seed, corruption)
+        for image in (case.image, worse):
+            probabilities = predict(image, case.spacing_mm)
+            if probabilities.argmax(axis=1).any():
+                yield _drawn_stack(case, probabilities, size, pixel_mm)
+
+
+def _drawn_stack(
+    case: CardiacCase, probabilities: np.ndarray, size: int, pixel_mm: float
+) -> DrawnStack:
+    """Return the slices that either of the two drew a heart in."""
+    mask = probabilities.argmax(axis=1).astype(np.uint8)
+    is_wrong = loose_voxels(mask, case.spacing_mm)
+    drawn = np.where(is_wrong, np.uint8(Structure.BACKGROUND), mask)
+    window = HeartWindow.around(drawn, case.spacing_mm, size, pixel_mm)
+    _, given = window.shown(mask, is_wrong, probabilities)
+    expert = window.masks_to_prepared(window.cut(case.mask))
+    heart = np.flatnonzero((mask | case.mask).any(axis=(1, 2)))
+    slices = slice(heart[0], heart[-1] + 1)
+    return DrawnStack(given[slices], expert[slices])

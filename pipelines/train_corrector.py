@@ -1,0 +1,52 @@
+"""DVC stage ``train_corrector``: one segmenter's mistakes on the training patients -> a corrector.
+
+python -m pipelines.train_corrector <segmenter>
+"""
+
+import sys
+from pathlib import Path
+
+from cardiac_vae import tracking
+from cardiac_vae.config import read_section
+from cardiac_vae.correction.slices import DrawnSlices
+from cardiac_vae.correction.training import CorrectorConfig, train_corrector
+from cardiac_vae.data.case_files import read_case
+from cardiac_vae.data.preparation import CASE_PATHS, PreparationConfig
+from cardiac_vae.data.segmented import patients_of
+from cardiac_vae.data.source import SourceConfig
+from cardiac_vae.labels import parse_labels
+from cardiac_vae.refinement.mistakes import drawn_stacks
+from cardiac_vae.segmentation.cohort import CohortConfig
+from cardiac_vae.segmentation.inference import Segmenter
+from pipelines.stage import run
+
+PARAMS = Path("configs/params.yaml")
+
+
+def main() -> None:
+    """Run the stage for the segmenter named on the command line."""
+    [name] = sys.argv[1:]
+    source = SourceConfig.parse(read_section(PARAMS, "data"), f"{PARAMS}: data")
+    preparation = PreparationConfig.parse(read_section(PARAMS, "prepare"), f"{PARAMS}: prepare")
+    cohort = CohortConfig.parse(read_section(PARAMS, "segment"), f"{PARAMS}: segment")
+    params = read_section(PARAMS, "train_corrector")
+    config = CorrectorConfig.parse(params, f"{PARAMS}: train_corrector")
+    segmenter, labels = Segmenter.load(Path("segmenters") / name), parse_labels(preparation.labels)
+    paths = CASE_PATHS[source.reader](Path("data/raw"))
+    grid = preparation.size, preparation.pixel_mm
+    drawn: list[DrawnSlices] = []
+    for split in ("train", "validation"):
+        patients = patients_of(Path("data/prepared/splits.json"), [split])
+        cases = (read_case(case, labels) for case in paths if case.patient_id in patients)
+        stacks = drawn_stacks(cases, segmenter.predict, *grid, cohort.corruption, cohort.seed)
+        drawn.append(DrawnSlices.of(list(stacks)))
+    train, validation = drawn
+    folder = Path("correctors") / name
+    with tracking.stage_run("train_corrector", params, {"model": name, "data": source.name}):
+        logger = tracking.lightning_logger()
+        summary = train_corrector(train, validation, preparation.pixel_mm, config, folder, logger)
+        tracking.record_metrics(Path(f"reports/train_corrector/{name}.json"), summary)
+
+
+if __name__ == "__main__":
+    run(main)
