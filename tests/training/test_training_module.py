@@ -3,6 +3,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from cardiac_vae.data.transforms import augment_masks, one_hot
+from cardiac_vae.layers.blocks import channels_last
 from cardiac_vae.models import build_model
 from cardiac_vae.training import module as training_module
 from cardiac_vae.training.batches import StepBatches
