@@ -32,15 +32,15 @@ DENSITIES = density.density.num_components=20 density.density.num_draws=2 \
 REFINERS = refiners.max_patients=null refiners.num_draws=1000 'refiners.num_decodings=[1,32]'
 ACDC_DATA = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) prepare.seed=5 \
 	calibrate.observation.most_voxels=200000
+SEGMENTER_PARAMS = train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
+	train_corrector.fit.steps=1200 train_corrector.fit.validate_every=300 train_corrector.max_patients=null
 ACDC_PARAMS = $(ACDC_DATA) train.fit.steps=4400 train.fit.validate_every=1100 \
-	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
-	evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60 $(DENSITIES) $(REFINERS) \
+	$(SEGMENTER_PARAMS) evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60 $(DENSITIES) $(REFINERS) \
 	++refiners.modes.bound.explanation.mode=optimized '++refiners.with_scan=[bound]'
 # Twenty models: less for each (STEPS=...).
 STEPS ?= 800
 LADDER_PARAMS = $(ACDC_DATA) train.fit.steps=$(STEPS) train.fit.validate_every=$(shell expr $(STEPS) / 2) \
-	train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
-	evaluate.reconstruction.num_samples=512 evaluate.likelihood.num_draws=100 \
+	$(SEGMENTER_PARAMS) evaluate.reconstruction.num_samples=512 evaluate.likelihood.num_draws=100 \
 	evaluate.likelihood.num_slices=30 $(DENSITIES) $(REFINERS)
 
 # Every recipe there is, as an override of configs/recipes.yaml.
@@ -100,5 +100,5 @@ bench: $(INSTALLED) ## time training, refining and the variational fits on this 
 	$(BIN)/python -m benchmarks.variational
 
 clean: ## remove what the stages made; the environment stays
-	rm -rf data/raw data/prepared data/segmented data/refined models segmenters calibration densities reports mlruns mlflow.db
+	rm -rf data/raw data/prepared data/segmented data/refined models segmenters correctors calibration densities reports mlruns mlflow.db
 	rm -rf .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis

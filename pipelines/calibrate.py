@@ -1,13 +1,15 @@
-"""DVC stage ``calibrate``: validation patients, segmented -> how one segmenter errs.
+"""DVC stage ``calibrate``: validation patients, segmented -> how one segmenter errs, beside its corrector.
 
 python -m pipelines.calibrate <segmenter>
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from cardiac_vae import tracking
 from cardiac_vae.config import read_section
+from cardiac_vae.correction.corrector import Corrector
 from cardiac_vae.data.case_files import read_case
 from cardiac_vae.data.preparation import CASE_PATHS, PreparationConfig
 from cardiac_vae.data.segmented import patients_of
@@ -38,7 +40,8 @@ def main() -> None:
         calibration, summary = fit_and_score_calibration(
             cases, Path("data/segmented") / name, prepared, config
         )
-        calibration.save(Path("calibration") / name)
+        corrector = Corrector.load(Path("correctors") / name)
+        replace(calibration, corrector=corrector).save(Path("calibration") / name)
         tracking.record_metrics(Path(f"reports/calibrate/{name}.json"), summary)
 
 

@@ -35,8 +35,8 @@ def main() -> None:
     paths = CASE_PATHS[source.reader](Path("data/raw"))
     grid = preparation.size, preparation.pixel_mm
     drawn: list[DrawnSlices] = []
-    for split in ("train", "validation"):
-        patients = patients_of(Path("data/prepared/splits.json"), [split])
+    for split, most in (("train", config.max_patients), ("validation", None)):
+        patients = sorted(patients_of(Path("data/prepared/splits.json"), [split]))[:most]
         cases = (read_case(case, labels) for case in paths if case.patient_id in patients)
         stacks = drawn_stacks(cases, segmenter.predict, *grid, cohort.corruption, cohort.seed)
         drawn.append(DrawnSlices.of(list(stacks)))

@@ -172,6 +172,7 @@ TINY = {
     "phantom": {"num_patients": 8},
     "train": {"fit": {"steps": 4, "batch_size": 4, "validate_every": 2}},
     "train_segmenter": {"fit": {"steps": 4, "batch_size": 2, "validate_every": 2}},
+    "train_corrector": {"fit": {"steps": 4, "batch_size": 2, "validate_every": 2}},
     "calibrate": {"observation": {"most_voxels": 2000, "blurs_mm": [2.0]}},
     "density": {"density": {"num_components": 2}, "num_samples": 4, "max_slices": 20},
     "refiners": {"max_patients": 1, "num_draws": 8, "num_decodings": [2]},

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.loggers import Logger
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from cardiac_vae.config import StrictConfig
@@ -46,11 +46,20 @@ class LessonConfig(StrictConfig):
 
 
 class CorrectorConfig(StrictConfig):
-    """How a corrector is made: its network, what it is shown, and how it is fitted."""
+    """How a corrector is made.
+
+    Attributes:
+        network: Its settings.
+        lesson: What it is shown.
+        fit: How it is fitted.
+        max_patients: Only the first so many training patients are drawn, where time is short; all
+            if None.
+    """
 
     network: Config = Config()
     lesson: LessonConfig = LessonConfig()
     fit: FitConfig = FitConfig()
+    max_patients: PositiveInt | None = None
 
 
 def train_corrector(
