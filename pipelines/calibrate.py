@@ -1,4 +1,4 @@
-"""DVC stage ``calibrate``: validation patients, segmented -> how one segmenter errs, beside its corrector.
+"""DVC stage ``calibrate``: validation patients, segmented -> how one segmenter errs; its corrector.
 
 python -m pipelines.calibrate <segmenter>
 """
