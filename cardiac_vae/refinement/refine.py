@@ -5,8 +5,8 @@ that the stack says should not be there, or the reverse, are explained by the sh
 of the encoder trained on broken masks; then, if asked, steps up the bound). The explanation is
 multiplied with what the segmenter said and, where the scan is given, with what its intensities say
 (``inference``); the most probable valid candidate is taken. Where a corrector knows the segmenter's
-mistakes, what it makes of a slice stands in the place of what the segmenter said. A volume in which
-nothing is wrong comes back as it was.
+mistakes, the encoder sees what it makes of a slice. A volume in which nothing is wrong comes back as
+it was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ from cardiac_vae.refinement.inference import (
 )
 from cardiac_vae.refinement.moving_code import MovingCode
 from cardiac_vae.refinement.native_grid import NativeGrid
-from cardiac_vae.refinement.observation import ObservationModel, one_hot_planes
+from cardiac_vae.refinement.observation import one_hot_planes
 from cardiac_vae.refinement.result import UNTOUCHED, RefinementResult, SliceDecision
 from cardiac_vae.refinement.stack.consistency import inconsistencies
 from cardiac_vae.refinement.stack.decisions import (
@@ -238,7 +238,7 @@ class Refiner:
         seen, given = window.shown(mask[rows], wrong[rows], of_rows)
         if corrector is not None:
             given = corrector.correct(given, chosen)
-            seen = window.to_native(given)
+            seen = None if seen is None else seen[chosen]
         log_model = _log(window.to_native(explained(self.model, given, self.config.batch_size)))
         observed = self._observed(shown, seen, window)
         log_joint, code = log_model + observed + gain, None
@@ -290,8 +290,6 @@ class Refiner:
     ) -> np.ndarray:
         """Return the weighed log p(y | x) (N, C, h, w) of slices (N, h, w) of the window."""
         observation, pixel_mm = self.calibration.observation, window.native.pixel_mm
-        if self.calibration.corrector is not None:
-            observation = ObservationModel(weight=observation.weight)  # it is calibrated by itself
         said = observation.log_likelihood(drawn, pixel_mm, probabilities)
         return np.asarray(self.config.segmenter_exponent * said)
 
