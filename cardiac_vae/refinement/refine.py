@@ -5,8 +5,8 @@ that the stack says should not be there, or the reverse, are explained by the sh
 of the encoder trained on broken masks; then, if asked, steps up the bound). The explanation is
 multiplied with what the segmenter said and, where the scan is given, with what its intensities say
 (``inference``); the most probable valid candidate is taken. Where a corrector knows the segmenter's
-mistakes, the encoder sees what it makes of a slice. A volume in which nothing is wrong comes back as
-it was.
+mistakes, the encoder sees what it makes of a slice. A volume in which nothing is wrong comes back
+as it was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
