@@ -177,7 +177,7 @@ class _Chunks:
 
 def _decided(seen: Tensor) -> Tensor:
     """Return views (B, V * C, H, W) decided pixel by pixel; what is not there stays zero."""
-    planes = seen.reshape(len(seen), -1, NUM_CLASSES, *seen.shape[2:])
+    planes = seen.unflatten(1, (-1, NUM_CLASSES))  # there may be no case
     decided = torch.zeros_like(planes).scatter_(2, planes.argmax(dim=2, keepdim=True), 1.0)
     return (decided * (planes.amax(dim=(2, 3, 4), keepdim=True) > 0)).reshape(seen.shape)
 
