@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.correction.corrector import Corrector
-from cardiac_vae.correction.network import Config, Network
+from cardiac_vae.correction.network import NUM_VIEWS, Config, Network
 from cardiac_vae.correction.slices import DrawnSlices, views
 from cardiac_vae.data.corruption import CorruptionConfig, break_masks
 from cardiac_vae.data.transforms import AugmentationConfig, augment_views, one_hot
@@ -177,7 +177,7 @@ class _Chunks:
 
 def _decided(seen: Tensor) -> Tensor:
     """Return views (B, V * C, H, W) decided pixel by pixel; what is not there stays zero."""
-    planes = seen.unflatten(1, (-1, NUM_CLASSES))  # there may be no case
+    planes = seen.reshape(len(seen), NUM_VIEWS, NUM_CLASSES, *seen.shape[2:])  # B may be 0
     decided = torch.zeros_like(planes).scatter_(2, planes.argmax(dim=2, keepdim=True), 1.0)
     return (decided * (planes.amax(dim=(2, 3, 4), keepdim=True) > 0)).reshape(seen.shape)
 
