@@ -53,7 +53,12 @@ class Corrector:
                 "train one with: dvc repro train_corrector"
             )
         values = read_yaml(folder / CONFIG)
-        pixel_mm = float(values.pop("pixel_mm", "nan"))
+        pixel_mm = values.pop("pixel_mm", None)
+        if not isinstance(pixel_mm, int | float) or not 0 < pixel_mm < float("inf"):
+            raise ValueError(
+                f"{folder / CONFIG}: pixel_mm: expected mm above 0, got {pixel_mm!r}; "
+                "train the corrector again, or copy its folder whole"
+            )
         config = Config.parse(values, str(folder / CONFIG))
         network = Network(config)
         try:
@@ -64,7 +69,7 @@ class Corrector:
                 f"{folder / WEIGHTS}: expected the weights of {folder / CONFIG}, got {reason}; "
                 "train the corrector again, or copy its folder whole"
             ) from None
-        return cls(config, network.eval(), pixel_mm)
+        return cls(config, network.eval(), float(pixel_mm))
 
     def save(self, folder: Path) -> None:
         """Write settings and weights, without pickle."""

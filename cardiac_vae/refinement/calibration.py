@@ -94,10 +94,10 @@ class Calibration:
                 (folder / name).unlink(missing_ok=True)
             else:
                 _write(folder / name, part)
-        if self.corrector is None:
-            shutil.rmtree(folder / CORRECTOR, ignore_errors=True)
-        else:
+        if self.corrector is not None:
             self.corrector.save(folder / CORRECTOR)
+        elif (folder / CORRECTOR).is_dir():
+            shutil.rmtree(folder / CORRECTOR)
 
     def uncertainty(
         self, refined: np.ndarray, probabilities: np.ndarray, spacing_mm: Spacing

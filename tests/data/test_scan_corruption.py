@@ -9,6 +9,7 @@ from cardiac_vae.data.scan_corruption import (
     add_ghosts,
     add_rician_noise,
     bias_field,
+    corrupt_case,
     corrupt_scan,
 )
 
@@ -46,6 +47,17 @@ def test_all_together_is_a_function_of_the_seed(image):
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_case_is_made_worse_by_a_stream_of_its_own(image):
+    def worse(case_id, seed=0):
+        return corrupt_case(case_id, image, COARSE, seed, ScanCorruptionConfig())
+
+    alone = worse("p1_ed")
+    others = [worse("p2_ed"), worse("p1_es"), worse("p1_ed", seed=1)]
+    np.testing.assert_array_equal(worse("p1_ed"), alone)  # whatever came in between
+    drawn = [alone, *others]
+    assert not any(np.array_equal(a, b) for n, a in enumerate(drawn) for b in drawn[:n])
 
 
 def test_leaving_the_noise_out_keeps_bias_and_ghosts(image):

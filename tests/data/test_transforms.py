@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from cardiac_vae.data.transforms import AugmentationConfig, augment_masks, one_hot
+from cardiac_vae.data.transforms import (
+    AugmentationConfig,
+    augment_masks,
+    augment_views,
+    one_hot,
+)
 
 STILL = {"rotation_degrees": 0, "log_scale": 0, "shift_pixels": 0, "elastic_pixels": 0}
 
@@ -104,3 +109,59 @@ def test_only_about_the_given_share_of_cases_changes(masks):
     many = masks.repeat(40, 1, 1)
     changed = (augment_masks(many, only(shift_pixels=4, probability=0.3)) != many).any(dim=(1, 2))
     assert 0.2 < changed.float().mean() < 0.4
+
+
+def soft_views(masks):
+    """Return views (B, 3 * 4, H, W): the masks, nothing, and the masks from which doubt grows."""
+    sure = one_hot(masks)
+    doubt = torch.linspace(0, 0.4, len(masks))[:, None, None, None]
+    return torch.cat([sure, torch.zeros_like(sure), (1 - doubt) * sure + doubt / 4], dim=1)
+
+
+def test_views_and_masks_are_moved_alike(masks):
+    views, before = soft_views(masks), masks.clone()
+    torch.manual_seed(3)
+    moved, mask = augment_views(views, masks, AugmentationConfig(probability=1))
+    sure, _, soft = moved.unflatten(1, (3, 4)).unbind(dim=1)
+    assert mask.dtype == masks.dtype
+    assert all((now != then).any() for now, then in zip(mask, masks, strict=True))
+    assert torch.equal(sure.argmax(dim=1), mask.long())
+    doubt = torch.linspace(0, 0.4, 6)[:, None, None, None]
+    is_inside = torch.isclose(soft, (1 - doubt) * sure + doubt / 4, atol=1e-5).all(dim=1)
+    assert torch.equal(soft.argmax(dim=1), mask.long())
+    assert is_inside.float().mean() > 0.8  # no doubt enters from outside the window
+    torch.manual_seed(3)
+    torch.testing.assert_close(augment_masks(masks, AugmentationConfig(probability=1)), mask)
+    assert torch.equal(masks, before)
+    assert torch.equal(views, soft_views(before))
+
+
+def test_moved_views_are_probabilities_inside_and_outside_and_nothing_stays_nothing(masks):
+    torch.manual_seed(0)
+    moved, _ = augment_views(soft_views(masks), masks, only(shift_pixels=12))
+    sure, absent, soft = moved.unflatten(1, (3, 4)).unbind(dim=1)
+    for planes in (sure, soft):
+        torch.testing.assert_close(planes.sum(dim=1), torch.ones(6, 32, 40))
+        assert planes.min() > -1e-5
+    assert not absent.any()
+    torch.manual_seed(0)
+    moved, mask = augment_views(soft_views(masks), masks, only(shift_pixels=1e4))
+    sure, absent, soft = moved.unflatten(1, (3, 4)).unbind(dim=1)
+    assert not mask.any()
+    assert torch.equal(sure[:, 0], torch.ones(6, 32, 40))
+    assert torch.equal(soft, sure)
+    assert not absent.any()
+
+
+def test_a_case_that_is_not_moved_comes_back_in_arrays_of_its_own(masks):
+    views = soft_views(masks)
+    for config in (AugmentationConfig(probability=0), only(shift_pixels=4, probability=0.5)):
+        torch.manual_seed(1)
+        moved, mask = augment_views(views, masks, config)
+        is_still = (mask == masks).all(dim=(1, 2))
+        assert is_still.any()
+        assert is_still.all() == (config.probability == 0)
+        assert torch.equal(moved[is_still], views[is_still])
+        mask += 1
+        moved += 1
+        assert torch.equal(views, soft_views(masks))

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from cardiac_vae.correction.corrector import CONFIG, Corrector
+from cardiac_vae.correction.network import Config, Network
 from cardiac_vae.labels import Phase
 from cardiac_vae.refinement.calibration import (
+    CORRECTOR,
     OBSERVATION,
     SLICE_ORDER,
     STACK,
@@ -36,6 +40,13 @@ def stack() -> StackModel:
     return fit_stack(presence, [SegmentedStack(evidence, present, Phase.ED)])
 
 
+@pytest.fixture
+def corrector() -> Corrector:
+    config = Config(image_size=8, patch_size=2, channels=(4,))
+    torch.manual_seed(0)
+    return Corrector(config, Network(config).eval(), pixel_mm=1.5)
+
+
 def test_a_calibration_comes_back_to_the_bit(tmp_path: Path, stack: StackModel):
     observation = ObservationModel(of_mask=Scaling(scale=1 / 3), blur_mm=2.0, weight=0.7)
     kept = Calibration(observation, stack, ORDER, ERRORS)
@@ -61,6 +72,32 @@ def test_an_earlier_stack_does_not_outlive_a_calibration_without_one(
     Calibration(stack=stack, slice_order=ORDER, errors=ERRORS).save(tmp_path)
     Calibration().save(tmp_path)
     assert Calibration.load(tmp_path) == Calibration()
+
+
+def test_a_corrector_lies_in_a_folder_of_its_own(tmp_path: Path, corrector: Corrector):
+    Calibration(corrector=corrector).save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CORRECTOR, OBSERVATION]
+    loaded = Calibration.load(tmp_path).corrector
+    assert loaded is not None
+    assert (loaded.config, loaded.pixel_mm) == (corrector.config, corrector.pixel_mm)
+    weights = loaded.network.state_dict()
+    assert all(torch.equal(weights[k], v) for k, v in corrector.network.state_dict().items())
+
+
+def test_an_earlier_corrector_does_not_outlive_a_calibration_without_one(
+    tmp_path: Path, corrector: Corrector
+):
+    Calibration(corrector=corrector).save(tmp_path)
+    Calibration(errors=ERRORS).save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [OBSERVATION, UNCERTAINTY]
+    assert Calibration.load(tmp_path) == Calibration(errors=ERRORS)
+
+
+def test_half_a_corrector_is_no_calibration(tmp_path: Path, corrector: Corrector):
+    Calibration(corrector=corrector).save(tmp_path)
+    (tmp_path / CORRECTOR / CONFIG).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"expected a corrector's folder, {CONFIG} not"):
+        Calibration.load(tmp_path)
 
 
 def test_an_empty_folder_is_named(tmp_path: Path):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from cardiac_vae.anatomy.criteria import is_valid
+from cardiac_vae.refinement.observation import one_hot_planes
 from cardiac_vae.refinement.window import HeartWindow
 
 PIXELS_MM = [(1.5, 1.5), (0.7, 0.7), (2.0, 1.2)]
@@ -61,3 +62,38 @@ def test_a_border_that_the_window_hides_counts(heart):
     assert not window.is_valid(full)
     full[[0, -1]] = full[:, [0, -1]] = 2
     assert window.is_valid(full)
+
+
+@pytest.fixture
+def half_believed(heart):
+    """Return a mask (2, 100, 90), where it is not believed, and a window on its own pixels."""
+    mask = np.stack([heart(lv_mm=12.0), heart(lv_mm=9.0)])
+    is_wrong = np.zeros(mask.shape, bool)
+    is_wrong[1] = mask[1] == 1
+    return mask, is_wrong, around(mask, (1.5, 1.5))
+
+
+def test_of_a_mask_alone_what_is_believed_is_shown(half_believed):
+    mask, is_wrong, window = half_believed
+    seen, given = window.shown(mask, is_wrong, None)
+    believed = mask.copy()
+    believed[1][believed[1] == 1] = 0
+    assert seen is None
+    np.testing.assert_array_equal(given, one_hot_planes(window.cut(believed)))
+    assert given.dtype == np.float32
+    assert given.shape == (2, 4, 64, 64)
+
+
+def test_of_probabilities_a_structure_not_believed_keeps_a_thousandth(half_believed):
+    mask, is_wrong, window = half_believed
+    probabilities = 0.1 + 0.6 * one_hot_planes(mask).astype(np.float64)
+    seen, given = window.shown(mask, is_wrong, probabilities)
+    expected = probabilities.copy()
+    expected[1].transpose(1, 2, 0)[is_wrong[1]] = np.array([0.1, 0.0007, 0.1, 0.1]) / 0.3007
+    np.testing.assert_allclose(seen, window.cut(expected), rtol=1e-5)
+    np.testing.assert_allclose(given, seen, atol=1e-6)  # the window is on the slices' own pixels
+    assert seen.dtype == given.dtype == np.float32
+    coarser = HeartWindow.around(mask, (8.0, 1.5, 1.5), 32, 3.0)
+    seen, given = coarser.shown(mask, is_wrong, probabilities)
+    np.testing.assert_allclose(given, coarser.to_prepared(seen))
+    assert given.shape == (2, 4, 32, 32)

@@ -64,3 +64,17 @@ def test_processes_share_every_global_batch(monkeypatch):
 def test_tensors_without_a_common_number_of_cases_are_refused(tensors):
     with pytest.raises(ValueError, match="one common number of cases"):
         StepBatches(tensors, 4, 8, seed=0)
+
+
+def test_cases_may_be_made_as_they_are_asked_for():
+    class Squares:
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, rows):
+            return rows**2
+
+    lazy = StepBatches({**CASES, "square": Squares()}, 4, 6, seed=0)
+    for made, held in zip(lazy, StepBatches(CASES, 4, 6, seed=0), strict=True):
+        assert made.keys() == held.keys()
+        assert all(torch.equal(made[name], held[name]) for name in held)
