@@ -25,6 +25,7 @@ from cardiac_vae.anatomy.criteria import (
 from cardiac_vae.anchors import nearest, read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.config import StrictConfig
+from cardiac_vae.correction.restraint import RestraintConfig, restrained
 from cardiac_vae.data.case import Spacing
 from cardiac_vae.densities.code_density import CodeDensity
 from cardiac_vae.labels import NUM_CLASSES, Phase, Structure
@@ -82,6 +83,7 @@ class RefinementConfig(StrictConfig):
             break one or draw a structure apart from its largest part.
         num_anchors: Training shapes tried where nothing else is valid, nearest first.
         batch_size: Slices explained at a time; bounds memory.
+        correction: How far a corrector may go, where a calibration has one.
         explanation: How the shape model explains a slice.
         presence: When the stack's word counts, where a calibration knows stacks.
         inference: How the scan's intensities are used, where the scan is given.
@@ -91,6 +93,7 @@ class RefinementConfig(StrictConfig):
     whole_volume: bool = False
     num_anchors: PositiveInt = 50
     batch_size: PositiveInt = 32
+    correction: RestraintConfig = RestraintConfig()
     explanation: ExplanationConfig = ExplanationConfig()
     presence: DecisionConfig = DecisionConfig()
     inference: InferenceConfig = InferenceConfig()
@@ -237,7 +240,8 @@ class Refiner:
         of_rows = None if probabilities is None else probabilities[rows]
         seen, given = window.shown(mask[rows], wrong[rows], of_rows)
         if corrector is not None:
-            given = corrector.correct(given, chosen)
+            corrected = corrector.correct(given, chosen)
+            given = restrained(corrected, given[chosen], self.config.correction)
             seen = None if seen is None else seen[chosen]
         log_model = _log(window.to_native(explained(self.model, given, self.config.batch_size)))
         observed = self._observed(shown, seen, window)
