@@ -12,7 +12,7 @@ from cardiac_vae.correction.slices import DrawnSlices
 from cardiac_vae.correction.training import CorrectorConfig, train_corrector
 from cardiac_vae.data.case_files import read_case
 from cardiac_vae.data.preparation import CASE_PATHS, PreparationConfig
-from cardiac_vae.data.segmented import patients_of
+from cardiac_vae.data.segmented import Split, patients_of
 from cardiac_vae.data.source import SourceConfig
 from cardiac_vae.labels import parse_labels
 from cardiac_vae.refinement.mistakes import drawn_stacks
@@ -35,7 +35,8 @@ def main() -> None:
     paths = CASE_PATHS[source.reader](Path("data/raw"))
     grid = preparation.size, preparation.pixel_mm
     drawn: list[DrawnSlices] = []
-    for split, most in (("train", config.max_patients), ("validation", None)):
+    splits: dict[Split, int | None] = {"train": config.max_patients, "validation": None}
+    for split, most in splits.items():
         patients = sorted(patients_of(Path("data/prepared/splits.json"), [split]))[:most]
         cases = (read_case(case, labels) for case in paths if case.patient_id in patients)
         stacks = drawn_stacks(cases, segmenter.predict, *grid, cohort.corruption, cohort.seed)

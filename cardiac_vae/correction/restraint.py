@@ -33,8 +33,8 @@ def restrained(
     config = config or RestraintConfig()
     before, after = _areas(given), _areas(corrected)
     goes_too_far = (after < config.least * before) | (after > config.most * before)
-    is_kept = (goes_too_far & (before > 0)).any(axis=1)
-    return np.where(is_kept[:, None, None, None], given, corrected)
+    is_as_given = np.any(goes_too_far & (before > 0), axis=1, keepdims=True)
+    return np.where(is_as_given[:, :, None, None], given, corrected)
 
 
 def _areas(planes: np.ndarray) -> np.ndarray:
