@@ -49,6 +49,7 @@ def training(study: Study) -> Section:
     """
     fitted = {recipe.name: recipe.training for recipe in study.recipes}
     fitted[f"segmenter {study.segmenter}"] = study.segmenter_training
+    fitted[f"corrector of {study.segmenter}"] = study.corrector_training
     fitted = {name: values for name, values in fitted.items() if values}
     lines = [
         [
@@ -70,8 +71,8 @@ def training(study: Study) -> Section:
             figure(
                 figures.training_curves(histories),
                 "Training",
-                "What each model logged, by optimizer step; losses of shape models in nats per "
-                "slice.",
+                "What each model logged, by optimizer step; losses of shape models and of the corrector in "
+                "nats per slice.",
             )
         )
     return Section("training", "Training", parts)

@@ -115,6 +115,9 @@ def test_a_study_of_models_without_a_bound_has_no_figure_of_it(
 def test_a_fit_without_steps_has_a_line_and_no_curve() -> None:
     fitted = {"steps": 0, "seconds": 12.0, "best_value": 501.5, "stopped_early": False}
     recipes = [recipe("pca", {}, {**fitted, "history": {}})]
-    page = "".join(shapes.training(Study(Path(), recipes, {}, "unet", {}, {}, {})).parts)
+    corrector = {**fitted, "steps": 5}
+    study = Study(Path(), recipes, {}, "unet", {}, corrector, {}, {})
+    page = "".join(shapes.training(study).parts)
     assert line(page, "pca") == ["0", "0.2", "501.500", "no"]
+    assert line(page, "corrector of unet") == ["5", "0.2", "501.500", "no"]
     assert "<figcaption>" not in page
