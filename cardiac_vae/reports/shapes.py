@@ -71,8 +71,8 @@ def training(study: Study) -> Section:
             figure(
                 figures.training_curves(histories),
                 "Training",
-                "What each model logged, by optimizer step; losses of shape models and of the corrector in "
-                "nats per slice.",
+                "What each model logged, by optimizer step; losses of shape models and of the "
+                "corrector in nats per slice.",
             )
         )
     return Section("training", "Training", parts)
