@@ -5,6 +5,7 @@ log-probabilities are to gain, and starts at nothing: an untrained corrector cha
 """
 
 from itertools import pairwise
+from typing import Literal
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ class Config(Scales):
         cells_per_scale: Residual cells at each scale, on the way down and on the way up.
     """
 
+    spatial_dims: Literal[2] = 2  # neighbors are views, not an axis
     channels: tuple[PositiveInt, ...] = (32, 48, 64, 96)
     cells_per_scale: PositiveInt = 1
 

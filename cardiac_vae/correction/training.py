@@ -79,17 +79,17 @@ def train_corrector(
     Raises:
         ValueError: if the slices have another side than ``config.network.image_size``.
     """
-    size = train.given.shape[-1]
-    if size != config.network.image_size:
-        raise ValueError(
-            f"network.image_size: expected that of the slices, {size}, got "
-            f"{config.network.image_size}; set it to prepare.size"
-        )
+    for slices in (train, validation):
+        size = slices.given.shape[-1]
+        if size != config.network.image_size:
+            raise ValueError(
+                f"network.image_size: expected that of the slices, {size}, got "
+                f"{config.network.image_size}; set it to prepare.size"
+            )
     torch.manual_seed(config.fit.seed)
     corrector = Corrector(config.network, Network(config.network), pixel_mm)
     module = CorrectorModule(corrector.network, config.lesson, config.fit)
-    digest = sha256(train.given.numpy().tobytes() + train.expert.numpy().tobytes()).hexdigest()
-    module.subject = f"{config.network!r} {config.lesson!r} {digest}"
+    module.subject = f"{config.network!r} {config.lesson!r} {_digest(train)}"
     batches = StepBatches(
         {"views": _Views(train), "expert": train.expert},
         config.fit.batch_size,
@@ -155,6 +155,11 @@ class CorrectorModule(FittedModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer and the schedule that all fits use."""
         return optimization(self.network, self.config)
+
+
+def _digest(slices: DrawnSlices) -> str:
+    tensors = (slices.given, slices.expert, slices.beside)
+    return sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
 
 
 class _Views:

@@ -8,6 +8,7 @@ from cardiac_vae.layers.blocks import (
     SqueezeExcitation,
     Upsample,
     batch_norm,
+    channels_last,
     convolution,
     from_patches,
     patches,
@@ -111,3 +112,13 @@ def test_in_eval_mode_cases_do_not_see_each_other(cell):
     block.eval()
     x = field(2)
     torch.testing.assert_close(block(x)[1:], block(x[1:]))
+
+
+def test_the_memory_layout_changes_no_value():
+    network = torch.nn.Sequential(EncoderCell(2, 8), EncoderCell(3, 8))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    channels_last(network)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    weights = [value for value in network.parameters() if value.ndim == 4]
+    assert len(weights) == 2
+    assert all(value.is_contiguous(memory_format=torch.channels_last) for value in weights)

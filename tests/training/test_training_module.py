@@ -3,7 +3,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from cardiac_vae.data.transforms import augment_masks, one_hot
-from cardiac_vae.layers.blocks import channels_last
 from cardiac_vae.models import build_model
 from cardiac_vae.training import module as training_module
 from cardiac_vae.training.batches import StepBatches
@@ -218,17 +217,3 @@ def test_the_kl_warms_up_over_its_share_of_the_steps(fit_config, monkeypatch):
     assert weights[10:] == [1.0] * 10
     monkeypatch.setattr(ShapeModule, "global_step", 0)
     assert module("vae", ObjectiveConfig(kl_warmup=0), fit_config()).warmup() == 1.0
-
-
-def test_the_memory_layout_changes_no_value():
-    torch.manual_seed(0)
-    model = build_model("nvae", TINY["nvae"])
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    channels_last(model)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    layouts = [
-        value.is_contiguous(memory_format=torch.channels_last)
-        for value in model.parameters()
-        if value.ndim == 4
-    ]
-    assert all(layouts)
