@@ -100,5 +100,5 @@ bench: $(INSTALLED) ## time training, refining and the variational fits on this 
 	$(BIN)/python -m benchmarks.variational
 
 clean: ## remove what the stages made; the environment stays
-	rm -rf data/raw data/prepared data/segmented data/refined models segmenters correctors calibration densities reports mlruns mlflow.db
+	rm -rf data/raw data/prepared data/segmented data/refined models segmenters corrector calibration densities reports mlruns mlflow.db
 	rm -rf .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""DVC stage ``calibrate``: validation patients, segmented -> how one segmenter errs; its corrector.
+"""DVC stage ``calibrate``: validation patients, segmented -> how one segmenter errs.
 
 python -m pipelines.calibrate <segmenter>
 """
@@ -40,7 +40,7 @@ def main() -> None:
         calibration, summary = fit_and_score_calibration(
             cases, Path("data/segmented") / name, prepared, config
         )
-        corrector = Corrector.load(Path("correctors") / name)
+        corrector = Corrector.load(Path("corrector"))
         replace(calibration, corrector=corrector).save(Path("calibration") / name)
         tracking.record_metrics(Path(f"reports/calibrate/{name}.json"), summary)
 

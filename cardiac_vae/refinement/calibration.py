@@ -2,7 +2,7 @@
 
 How it errs, ``observation.json``; which slices it draws, ``stack.json``; what sound stacks look
 like, ``slice_order.json``; how far its errors go together, ``uncertainty.json``; and a network that
-learnt from its mistakes, the folder ``corrector``. ``correction.training`` fits the last, and
+learnt from the mistakes of segmenters, the folder ``corrector``. ``correction.training`` fits the last, and
 ``evaluation.calibration`` all others.
 """
 

@@ -1,10 +1,10 @@
-"""What a segmenter draws of patients whose expert masks are known: what a corrector learns from.
+"""What segmenters draw of patients whose expert masks are known: what a corrector learns from.
 
 Scans are drawn as they are and made worse, for a user's scan may be either. Slices are seen as the
 refiner sees them: in the window of the drawn heart, with what lies apart from it not believed.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -21,15 +21,15 @@ Predict = Callable[[np.ndarray, Spacing], np.ndarray]
 
 def drawn_stacks(
     cases: Iterable[CardiacCase],
-    predict: Predict,
+    segmenters: Sequence[Predict],
     size: int,
     pixel_mm: float,
     corruption: ScanCorruptionConfig,
     seed: int = 0,
 ) -> Iterator[DrawnStack]:
-    """Yield what a segmenter draws of the scans of cases, clean and corrupted, beside the experts'.
+    """Yield what segmenters draw of the scans of cases, clean and corrupted, beside the experts'.
 
-    A scan in which it draws nothing has no window, and is left out. Slices are ``size`` pixels of
+    A scan in which one draws nothing has no window, and is left out. Slices are ``size`` pixels of
     ``pixel_mm`` a side; ``corruption`` and ``seed`` say how scans are made worse.
 
     Raises:
@@ -40,9 +40,10 @@ def drawn_stacks(
             raise ValueError(f"{case.case_id}: expected a scan to draw, got a mask alone")
         worse = corrupt_case(case.case_id, case.image, case.spacing_mm, seed, corruption)
         for image in (case.image, worse):
-            probabilities = predict(image, case.spacing_mm)
-            if probabilities.argmax(axis=1).any():
-                yield _drawn_stack(case, probabilities, size, pixel_mm)
+            for predict in segmenters:
+                probabilities = predict(image, case.spacing_mm)
+                if probabilities.argmax(axis=1).any():
+                    yield _drawn_stack(case, probabilities, size, pixel_mm)
 
 
 def _drawn_stack(

@@ -50,7 +50,7 @@ class Study:
         preparation: reports/prepare.json, empty if there is none.
         segmenter: The one whose masks were refined.
         segmenter_training: reports/train_segmenter/<segmenter>.json: "fit", empty if there is none.
-        corrector_training: reports/train_corrector/<segmenter>.json, empty if there is none.
+        corrector_training: reports/train_corrector.json, empty if there is none.
         cases: The files of each raw case, by case id.
         labels: The raw dataset's own labels.
         refiners: reports/refiners/<segmenter>.json, by segmenter.
@@ -117,7 +117,7 @@ def read_study(root: Path, preparation: PreparationConfig, segmenter: str) -> St
         preparation=_read(reports / "prepare.json"),
         segmenter=segmenter,
         segmenter_training=_read(reports / "train_segmenter" / f"{segmenter}.json").get("fit", {}),
-        corrector_training=_read(reports / "train_corrector" / f"{segmenter}.json"),
+        corrector_training=_read(reports / "train_corrector.json"),
         cases={
             paths.case_id: paths for paths in CASE_PATHS[preparation.reader](root / "data" / "raw")
         },

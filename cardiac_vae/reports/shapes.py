@@ -49,7 +49,7 @@ def training(study: Study) -> Section:
     """
     fitted = {recipe.name: recipe.training for recipe in study.recipes}
     fitted[f"segmenter {study.segmenter}"] = study.segmenter_training
-    fitted[f"corrector of {study.segmenter}"] = study.corrector_training
+    fitted["corrector"] = study.corrector_training
     fitted = {name: values for name, values in fitted.items() if values}
     lines = [
         [

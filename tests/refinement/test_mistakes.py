@@ -36,7 +36,7 @@ def case(heart, rng):
 
 
 def stacks_of(segmenter, *cases, **settings):
-    return list(drawn_stacks(cases, segmenter, *GRID, CORRUPTION, **settings))
+    return list(drawn_stacks(cases, [segmenter], *GRID, CORRUPTION, **settings))
 
 
 def test_each_scan_is_drawn_as_it_is_and_made_worse(case):
@@ -57,6 +57,14 @@ def test_the_stack_is_whole_as_the_refiner_sees_it(case):
     assert len(stack.given) == len(stack.expert) == len(case.mask)
     assert [bool(one.any()) for one in stack.expert] == case.mask.any(axis=(1, 2)).tolist()
     assert [bool(one.argmax(axis=0).any()) for one in stack.given] == drawn.any((1, 2)).tolist()
+
+
+def test_every_segmenter_draws_every_scan(case):
+    first, other = Segmenter(case.mask, case.mask), Segmenter(case.mask, case.mask)
+    stacks = list(drawn_stacks([case], [first, other], *GRID, CORRUPTION))
+    assert len(stacks) == 4
+    for (image, _), (same, _) in zip(first.asked, other.asked, strict=True):
+        np.testing.assert_array_equal(image, same)
 
 
 def test_both_are_seen_in_the_window_of_what_was_drawn(case):

@@ -119,5 +119,5 @@ def test_a_fit_without_steps_has_a_line_and_no_curve() -> None:
     study = Study(Path(), recipes, {}, "unet", {}, corrector, {}, {})
     page = "".join(shapes.training(study).parts)
     assert line(page, "pca") == ["0", "0.2", "501.500", "no"]
-    assert line(page, "corrector of unet") == ["5", "0.2", "501.500", "no"]
+    assert line(page, "corrector") == ["5", "0.2", "501.500", "no"]
     assert "<figcaption>" not in page
