@@ -1,1 +1,1 @@
-"""What a segmenter draws, corrected by a network that learnt from its mistakes."""
+"""What segmenters draw, corrected by a network that learnt from their mistakes."""

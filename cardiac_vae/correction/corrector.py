@@ -2,7 +2,7 @@
 
 A mask that was broken at random tells more of its heart than one that a segmenter got wrong, where
 noise, a missing border or a basal slice misled it in the same way over many pixels. A corrector has
-seen a segmenter's own mistakes beside what an expert drew, and the slices above and below. What it
+seen segmenters' own mistakes beside what an expert drew, and the slices above and below. What it
 makes of a slice is not the result: it is what the shape model is shown in the place of the drawn
 slice, so that q(z | y) starts where hearts like it lie.
 """

@@ -2,8 +2,8 @@
 
 How it errs, ``observation.json``; which slices it draws, ``stack.json``; what sound stacks look
 like, ``slice_order.json``; how far its errors go together, ``uncertainty.json``; and a network that
-learnt from the mistakes of segmenters, the folder ``corrector``. ``correction.training`` fits the last, and
-``evaluation.calibration`` all others.
+learnt from the mistakes of segmenters, the folder ``corrector``. ``correction.training`` fits the
+last, and ``evaluation.calibration`` all others.
 """
 
 import json
@@ -50,7 +50,7 @@ class Calibration:
         stack: What it says of which structures are in which slice; None leaves that as drawn.
         slice_order: What sound stacks look like; None looks for no slice out of place.
         errors: How far its errors go together; None leaves volumes without intervals.
-        corrector: What its slices should have looked like; None shows the shape model what it drew.
+        corrector: Says what slices should have looked like; None shows the shape model what it drew.
     """
 
     observation: ObservationModel = field(default_factory=ObservationModel)
