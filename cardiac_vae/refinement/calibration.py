@@ -50,7 +50,7 @@ class Calibration:
         stack: What it says of which structures are in which slice; None leaves that as drawn.
         slice_order: What sound stacks look like; None looks for no slice out of place.
         errors: How far its errors go together; None leaves volumes without intervals.
-        corrector: Says what slices should have looked like; None shows the shape model what it drew.
+        corrector: Says what slices should have looked like; None leaves them as drawn.
     """
 
     observation: ObservationModel = field(default_factory=ObservationModel)
