@@ -100,7 +100,8 @@ class Corrector:
 
         ``given`` (D, C, S, S) is the whole stack as drawn: probabilities, or one-hot masks.
         """
-        stack, beside = torch.from_numpy(given), neighbors(len(given))
+        stack = torch.from_numpy(given)
+        beside = neighbors(stack)
         lots = torch.split(torch.from_numpy(chosen), _SLICES_AT_ONCE)
         logits = [self.network(views(stack, beside, rows)) for rows in lots]
         return torch.cat([*logits, torch.zeros(0, *given.shape[1:])]).softmax(dim=1).numpy()

@@ -29,7 +29,7 @@ class DrawnSlices:
     Attributes:
         given: (N, C, S, S) float16.
         expert: (N, S, S) uint8.
-        beside: (N, 2) int64, the rows of the slices before and after; -1 where there is none.
+        beside: (N, 2) int64, the rows of the slices before and after, as ``neighbors``.
     """
 
     given: Tensor
@@ -47,7 +47,7 @@ class DrawnSlices:
             raise ValueError("expected stacks with a heart to learn from, got none; add patients")
         beside, first = [], 0
         for stack in stacks:
-            own = neighbors(len(stack.given))
+            own = neighbors(torch.from_numpy(stack.given))
             beside.append(torch.where(own < 0, own, own + first))
             first += len(own)
         return cls(
@@ -57,11 +57,19 @@ class DrawnSlices:
         )
 
 
-def neighbors(depth: int) -> Tensor:
-    """Return (D, 2) int64, the slices before and after each of a stack; -1 where there is none."""
+def neighbors(given: Tensor) -> Tensor:
+    """Return (D, 2) int64, the slices before and after each of a stack (D, C, S, S).
+
+    -1 where there is none, or nothing is drawn in it: an end that the segmenter drew is no end that
+    can be relied on.
+    """
+    depth = len(given)
+    is_drawn = torch.zeros(depth + 2, dtype=torch.bool)
+    is_drawn[1:-1] = given.argmax(dim=1).flatten(start_dim=1).any(dim=1)
     index = torch.arange(depth)
-    after = torch.where(index + 1 < depth, index + 1, -1)
-    return torch.stack([index - 1, after], dim=1)
+    before = torch.where(is_drawn[:-2], index - 1, -1)
+    after = torch.where(is_drawn[2:], index + 1, -1)
+    return torch.stack([before, after], dim=1)
 
 
 def views(given: Tensor, beside: Tensor, rows: Tensor) -> Tensor:

@@ -49,10 +49,13 @@ def drawn_stacks(
 def _drawn_stack(
     case: CardiacCase, probabilities: np.ndarray, size: int, pixel_mm: float
 ) -> DrawnStack:
+    """Return the slices from the first to the last in which either of the two drew a heart."""
     mask = probabilities.argmax(axis=1).astype(np.uint8)
     is_wrong = loose_voxels(mask, case.spacing_mm)
     drawn = np.where(is_wrong, np.uint8(Structure.BACKGROUND), mask)
     window = HeartWindow.around(drawn, case.spacing_mm, size, pixel_mm)
     _, given = window.shown(mask, is_wrong, probabilities)
     expert = window.masks_to_prepared(window.cut(case.mask))
-    return DrawnStack(given, expert)
+    heart = np.flatnonzero((mask | case.mask).any(axis=(1, 2)))
+    slices = slice(heart[0], heart[-1] + 1)
+    return DrawnStack(given[slices], expert[slices])
