@@ -63,7 +63,7 @@ def measure_masks(
     labelling = Labelling.parse(options.labels)
     known = None
     if options.calibration is not None:
-        known = Calibration.load(options.calibration)
+        known = Calibration.load(options.calibration, with_corrector=False)
         warn_without_intervals(options.calibration, known)
 
     def measure_file(case: Case) -> list[MeasuredVolume]:

@@ -50,7 +50,7 @@ class Corrector:
         if missing:
             raise FileNotFoundError(
                 f"{folder}: expected a corrector's folder, {' and '.join(missing)} not found; "
-                "train one with: dvc repro train_corrector"
+                "train one with: dvc repro train_corrector, or copy the folder whole"
             )
         values = read_yaml(folder / CONFIG)
         pixel_mm = values.pop("pixel_mm", None)

@@ -60,8 +60,8 @@ class Calibration:
     corrector: "Corrector | None" = None
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote.
+    def load(cls, folder: Path, *, with_corrector: bool = True) -> Self:
+        """Read what ``save`` wrote; without the corrector where no slice is drawn anew.
 
         Raises:
             FileNotFoundError: if the folder holds no calibration.
@@ -77,7 +77,7 @@ class Calibration:
             _read(folder / STACK, StackModel),
             _read(folder / SLICE_ORDER, SliceOrder),
             _read(folder / UNCERTAINTY, ErrorModel),
-            _read_corrector(folder / CORRECTOR),
+            _read_corrector(folder / CORRECTOR) if with_corrector else None,
         )
 
     def save(self, folder: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_corrector_lies_in_a_folder_of_its_own(tmp_path: Path, corrector: Corr
     assert (loaded.config, loaded.pixel_mm) == (corrector.config, corrector.pixel_mm)
     weights = loaded.network.state_dict()
     assert all(torch.equal(weights[k], v) for k, v in corrector.network.state_dict().items())
+    assert Calibration.load(tmp_path, with_corrector=False) == Calibration()
 
 
 def test_an_earlier_corrector_does_not_outlive_a_calibration_without_one(
