@@ -222,6 +222,27 @@ class Refiner:
             bounds=redrawn.inferred.bounds,
         )
 
+    def shown(
+        self,
+        mask: np.ndarray,
+        doubt: Doubt,
+        window: HeartWindow,
+        probabilities: np.ndarray | None,
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        """Return what is believed of the slices to draw anew, as ``HeartWindow.shown``.
+
+        What the shape model is shown is what a corrector makes of it, where there is one.
+        """
+        chosen, corrector = np.flatnonzero(doubt.is_chosen), self.calibration.corrector
+        rows = chosen if corrector is None else np.arange(len(mask))  # it looks at neighbors
+        of_rows = None if probabilities is None else probabilities[rows]
+        seen, given = window.shown(mask[rows], doubt.is_wrong[rows], of_rows)
+        if corrector is None:
+            return seen, given
+        corrected = corrector.correct(given, chosen)
+        given = restrained(corrected, given[chosen], self.config.correction)
+        return None if seen is None else seen[chosen], given
+
     def _redraw(
         self,
         mask: np.ndarray,
@@ -232,19 +253,11 @@ class Refiner:
     ) -> "_Redrawn":
         """Draw the chosen slices of a mask (D, H, W) anew."""
         chosen = np.flatnonzero(doubt.is_chosen)
-        wrong = doubt.is_wrong
-        believed = window.cut(np.where(wrong, np.uint8(Structure.BACKGROUND), mask))
-        shown, gain = believed[chosen], doubt.gain[chosen, :, None, None]
-        corrector = self.calibration.corrector
-        rows = chosen if corrector is None else np.arange(len(mask))  # it looks at neighbors
-        of_rows = None if probabilities is None else probabilities[rows]
-        seen, given = window.shown(mask[rows], wrong[rows], of_rows)
-        if corrector is not None:
-            corrected = corrector.correct(given, chosen)
-            given = restrained(corrected, given[chosen], self.config.correction)
-            seen = None if seen is None else seen[chosen]
+        believed = window.cut(np.where(doubt.is_wrong, np.uint8(Structure.BACKGROUND), mask))
+        drawn, gain = believed[chosen], doubt.gain[chosen, :, None, None]
+        seen, given = self.shown(mask, doubt, window, probabilities)
         log_model = _log(window.to_native(explained(self.model, given, self.config.batch_size)))
-        observed = self._observed(shown, seen, window)
+        observed = self._observed(drawn, seen, window)
         log_joint, code = log_model + observed + gain, None
         if self.config.explanation.mode == "optimized" and len(chosen):
             grid, settings = NativeGrid.of(window), self.config.explanation
@@ -259,7 +272,7 @@ class Refiner:
         refined, routes = mask.copy(), {}
         for at, index in enumerate(chosen):
             scores = limited(inferred.log_belief[at], doubt.largest[index]), log_model[at]
-            candidate = self._best(shown[at], given[at], scores, window, doubt.expected[index])
+            candidate = self._best(drawn[at], given[at], scores, window, doubt.expected[index])
             refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
         return _Redrawn(refined, routes, inferred)
 

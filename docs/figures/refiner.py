@@ -7,7 +7,7 @@ writes PNG beside this file. Shown are test patients of the phantom, corrupted s
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,6 @@ from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.doubt import Doubt
 from cardiac_vae.refinement.explanation import explained
 from cardiac_vae.refinement.inference import normalized
-from cardiac_vae.refinement.observation import doubted
 from cardiac_vae.refinement.refine import Refiner
 from cardiac_vae.refinement.result import RefinementResult
 from cardiac_vae.refinement.window import HeartWindow
@@ -69,14 +68,13 @@ def repairs(case: CardiacCase, refiner: Refiner) -> Iterator[Repair]:
     window = HeartWindow.around(drawn, case.spacing_mm, size, refiner.pixel_mm)
     nothing = np.zeros((len(drawn), 4))
     doubt = Doubt.of(drawn, case.spacing_mm, result.before, (), nothing)
-    for decision in result.slices:
-        if not decision.changed_pixels:
-            continue
-        at = [decision.index]
-        mask = window.cut(drawn[at])
-        seen = doubted(window.cut(probabilities[at]), mask, window.cut(doubt.is_wrong[at]))
-        given = window.to_prepared(seen.astype(np.float32))
-        of_model = window.to_native(explained(refiner.model, given, 1))
+    is_changed = np.array([decision.changed_pixels > 0 for decision in result.slices])
+    doubt = replace(doubt, is_chosen=is_changed)
+    believed, given = refiner.shown(drawn, doubt, window, probabilities)
+    explanations = window.to_native(explained(refiner.model, given, len(drawn)))
+    for place, index in enumerate(np.flatnonzero(is_changed)):
+        decision, at = result.slices[index], [index]
+        mask, seen, of_model = window.cut(drawn[at]), believed[[place]], explanations[[place]]
         said = refiner.calibration.observation.log_likelihood(mask, case.spacing_mm[1:], seen)
         product = normalized(np.log(np.maximum(of_model, 1e-6)) + said)
         experts, refined = window.cut(case.mask[at])[0], window.cut(result.mask[at])[0]
