@@ -51,7 +51,7 @@ class DrawnSlices:
             beside.append(torch.where(own < 0, own, own + first))
             first += len(own)
         return cls(
-            torch.from_numpy(np.concatenate([stack.given for stack in stacks]).astype(np.float16)),
+            torch.from_numpy(np.concatenate([stack.given.astype(np.float16) for stack in stacks])),
             torch.from_numpy(np.concatenate([stack.expert for stack in stacks])),
             torch.cat(beside),
         )
