@@ -19,7 +19,7 @@ from cardiac_vae.data.geometry import (
 )
 from cardiac_vae.data.phantom import Patient, PhantomConfig, make_patient
 from cardiac_vae.data.transforms import one_hot
-from cardiac_vae.labels import Phase
+from cardiac_vae.labels import Phase, most_probable
 from cardiac_vae.refinement.observation import soft_mask
 
 NUM_SLICES = 10
@@ -72,7 +72,7 @@ def broken_scan(num_broken: int, num_slices: int = NUM_SLICES) -> Scan:
         probabilities[index] = _broken(mask, index, spacing_mm)
     return Scan(
         image=patient.images[Phase.ED][shown].astype(np.float32),
-        mask=probabilities.argmax(axis=1).astype(np.uint8),
+        mask=most_probable(probabilities),
         probabilities=probabilities,
         spacing_mm=spacing_mm,
     )

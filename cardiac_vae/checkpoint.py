@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
 from cardiac_vae.config import read_yaml, write_yaml
+from cardiac_vae.layers.weights import read_weights, write_weights
 from cardiac_vae.models import build_model
 from cardiac_vae.shape_model import ShapeModel
 
@@ -23,10 +21,7 @@ def save_model(
     write_yaml(
         folder / CONFIG, {"model": name, "settings": dict(settings), "pixel_mm": float(pixel_mm)}
     )
-    tensors = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
-    beside = folder / (WEIGHTS + ".part")
-    save_file(tensors, beside)
-    beside.replace(folder / WEIGHTS)
+    write_weights(folder / WEIGHTS, model)
 
 
 def load_model(folder: Path) -> ShapeModel:
@@ -38,14 +33,7 @@ def load_model(folder: Path) -> ShapeModel:
     """
     config = _read_config(folder)
     model = build_model(config["model"], config["settings"])
-    try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{folder / WEIGHTS}: expected the weights of {folder / CONFIG}, got {reason}; "
-            "train the model again, or copy its folder whole"
-        ) from None
+    read_weights(folder / WEIGHTS, model, folder / CONFIG, "model")
     return model.eval()
 
 

@@ -85,6 +85,11 @@ def from_structures(mask: np.ndarray, labels: LabelMap) -> np.ndarray:
     return table[mask]
 
 
+def most_probable(probabilities: np.ndarray) -> np.ndarray:
+    """Return the mask (D, H, W) uint8 of the most probable structures of (D, C, H, W)."""
+    return probabilities.argmax(axis=1).astype(np.uint8)
+
+
 def _hint(values: np.ndarray) -> str:
     """Say which ``--labels`` would fit the values found."""
     found = sorted(value.item() for value in values if value.item() > 0)

@@ -7,8 +7,8 @@ import numpy as np
 
 from cardiac_vae.anatomy.measurements import volume_ml
 from cardiac_vae.data.nifti import NiftiVolume, read_image
-from cardiac_vae.labels import Structure
-from cardiac_vae.segmentation.inference import Segmenter, most_probable
+from cardiac_vae.labels import Structure, most_probable
+from cardiac_vae.segmentation.inference import Segmenter
 
 _MOST_KEPT = 2  # a heart's pair; of a heart with more scans, some are drawn twice
 

@@ -15,10 +15,10 @@ from cardiac_vae.cli.outputs import OutputPlan
 from cardiac_vae.cli.phases import Phases
 from cardiac_vae.cli.report import VolumeReport, finish
 from cardiac_vae.data.nifti import read_image, write_mask, write_probabilities
-from cardiac_vae.labels import Phase
+from cardiac_vae.labels import Phase, most_probable
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.refine import Refiner
-from cardiac_vae.segmentation.inference import Segmenter, most_probable
+from cardiac_vae.segmentation.inference import Segmenter
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from typing import Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from cardiac_vae.config import read_yaml, write_yaml
 from cardiac_vae.correction.network import Config, Network
 from cardiac_vae.correction.slices import neighbors, views
+from cardiac_vae.layers.weights import read_weights, write_weights
 
 CONFIG, WEIGHTS = "config.yaml", "weights.safetensors"
 _SLICES_AT_ONCE = 32
@@ -61,14 +60,7 @@ class Corrector:
             )
         config = Config.parse(values, str(folder / CONFIG))
         network = Network(config)
-        try:
-            network.load_state_dict(load_file(folder / WEIGHTS))
-        except (SafetensorError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(
-                f"{folder / WEIGHTS}: expected the weights of {folder / CONFIG}, got {reason}; "
-                "train the corrector again, or copy its folder whole"
-            ) from None
+        read_weights(folder / WEIGHTS, network, folder / CONFIG, "corrector")
         return cls(config, network.eval(), float(pixel_mm))
 
     def save(self, folder: Path) -> None:
@@ -76,10 +68,7 @@ class Corrector:
         folder.mkdir(parents=True, exist_ok=True)
         values = {**self.config.model_dump(mode="json"), "pixel_mm": self.pixel_mm}
         write_yaml(folder / CONFIG, values)
-        beside = folder / (WEIGHTS + ".part")
-        tensors = {k: v.cpu().contiguous() for k, v in self.network.state_dict().items()}
-        save_file(tensors, beside)
-        beside.replace(folder / WEIGHTS)
+        write_weights(folder / WEIGHTS, self.network)
 
     def require_grid(self, size: int, pixel_mm: float) -> None:
         """Refuse slices of another size or pixel size than those it learnt from.

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from cardiac_vae.config import StrictConfig
-from cardiac_vae.labels import HEART
+from cardiac_vae.labels import most_probable
+from cardiac_vae.metrics.presence import structure_pixels
 
 
 class RestraintConfig(StrictConfig):
@@ -31,13 +32,7 @@ def restrained(
     Pixels count for their most probable class. A structure that was not drawn has no limit.
     """
     config = config or RestraintConfig()
-    before, after = _areas(given), _areas(corrected)
+    before, after = (structure_pixels(most_probable(planes)) for planes in (given, corrected))
     goes_too_far = (after < config.least * before) | (after > config.most * before)
     is_as_given = np.any(goes_too_far & (before > 0), axis=1, keepdims=True)
     return np.where(is_as_given[:, :, None, None], given, corrected)
-
-
-def _areas(planes: np.ndarray) -> np.ndarray:
-    """Return pixels (N, 3) of each structure of the heart."""
-    mask = planes.argmax(axis=1)
-    return np.stack([(mask == structure).sum(axis=(1, 2)) for structure in HEART], axis=1)

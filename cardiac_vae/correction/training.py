@@ -1,7 +1,6 @@
 """Fit a corrector to what a segmenter drew of the training patients, beside the expert's masks."""
 
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from cardiac_vae.data.transforms import AugmentationConfig, augment_views, one_h
 from cardiac_vae.labels import NUM_CLASSES
 from cardiac_vae.layers.blocks import channels_last
 from cardiac_vae.layers.likelihoods import categorical_nll
-from cardiac_vae.training.batches import Batch, StepBatches
+from cardiac_vae.training.batches import Batch, StepBatches, digest
 from cardiac_vae.training.fit import FitConfig, fit, optimization
 from cardiac_vae.training.fitted_module import MONITORED, FittedModule
 
@@ -89,7 +88,7 @@ def train_corrector(
     torch.manual_seed(config.fit.seed)
     corrector = Corrector(config.network, Network(config.network), pixel_mm)
     module = CorrectorModule(corrector.network, config.lesson, config.fit)
-    module.subject = f"{config.network!r} {config.lesson!r} {_digest(train)}"
+    module.subject = f"{config.network!r} {config.lesson!r} {digest(vars(train).values())}"
     batches = StepBatches(
         {"views": _Views(train), "expert": train.expert},
         config.fit.batch_size,
@@ -155,11 +154,6 @@ class CorrectorModule(FittedModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer and the schedule that all fits use."""
         return optimization(self.network, self.config)
-
-
-def _digest(slices: DrawnSlices) -> str:
-    tensors = (slices.given, slices.expert, slices.beside)
-    return sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
 
 
 class _Views:

@@ -47,17 +47,8 @@ def augment_masks(mask: Tensor, config: AugmentationConfig) -> Tensor:
     What enters from outside the window is background. Labels are resampled as linear one-hot
     planes and decided by the largest, so borders stay smooth.
     """
-    chosen = torch.rand(len(mask), device=mask.device) < config.probability
-    if not bool(chosen.any()):
-        return mask.clone()
-    planes = one_hot(mask[chosen])
-    moved = F.grid_sample(
-        planes, _random_grid(mask[chosen], config), mode="bilinear", align_corners=False
-    )
-    moved[:, 0] += 1 - moved.sum(dim=1)  # outside the window
-    changed = mask.clone()
-    changed[chosen] = moved.max(dim=1).indices.to(mask.dtype)  # argmax takes eight times as long
-    return changed
+    none = torch.zeros(len(mask), 0, *mask.shape[1:], device=mask.device)
+    return augment_views(none, mask, config)[1]
 
 
 def augment_views(views: Tensor, mask: Tensor, config: AugmentationConfig) -> tuple[Tensor, Tensor]:
@@ -77,7 +68,7 @@ def augment_views(views: Tensor, mask: Tensor, config: AugmentationConfig) -> tu
     is_there = planes.reshape(apart).amax(dim=(2, 3, 4))[:, :, None, None] > 0
     moved[:, :, 0] += (1 - moved.sum(dim=2)) * is_there  # outside the window
     views, mask = views.clone(), mask.clone()
-    mask[chosen] = moved[:, 0].max(dim=1).indices.to(mask.dtype)
+    mask[chosen] = moved[:, 0].max(dim=1).indices.to(mask.dtype)  # argmax takes eight times as long
     views[chosen] = moved[:, 1:].flatten(1, 2)
     return views, mask
 

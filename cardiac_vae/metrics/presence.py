@@ -44,6 +44,11 @@ def present_structures(mask: np.ndarray) -> np.ndarray:
     return np.stack([(mask == int(structure)).any(axis=(1, 2)) for structure in HEART], axis=1)
 
 
+def structure_pixels(mask: np.ndarray) -> np.ndarray:
+    """Return the pixels of each structure in each slice of a mask (D, H, W): (D, 3)."""
+    return np.stack([(mask == int(structure)).sum(axis=(1, 2)) for structure in HEART], axis=1)
+
+
 def presence_errors(reference: np.ndarray, predicted: np.ndarray) -> PresenceErrors:
     """Count the presence errors of a predicted mask against the expert's, both (D, H, W).
 

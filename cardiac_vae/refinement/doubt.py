@@ -14,7 +14,7 @@ import numpy as np
 from cardiac_vae.anatomy.criteria import VolumeVerdict
 from cardiac_vae.data.case import Spacing
 from cardiac_vae.labels import HEART, NUM_CLASSES, Structure
-from cardiac_vae.metrics.presence import present_structures
+from cardiac_vae.metrics.presence import present_structures, structure_pixels
 from cardiac_vae.refinement.stack.consistency import detached_voxels, is_gap
 from cardiac_vae.refinement.stack.decisions import PresenceDecision
 
@@ -125,8 +125,7 @@ def limited(log_score: np.ndarray, largest: np.ndarray) -> np.ndarray:
 
 
 def _largest(drawn: np.ndarray, decisions: Sequence[PresenceDecision]) -> np.ndarray:
-    areas = np.stack([(drawn == structure).sum(axis=(1, 2)) for structure in HEART], axis=1)
-    beside = np.pad(areas, ((1, 1), (0, 0)))
+    beside = np.pad(structure_pixels(drawn), ((1, 1), (0, 0)))
     beside = np.maximum(beside[:-2], beside[2:])
     largest = np.full(beside.shape, np.inf)
     for decision in decisions:

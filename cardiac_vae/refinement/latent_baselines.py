@@ -23,6 +23,7 @@ from cardiac_vae.anchors import plausible
 from cardiac_vae.data.case import Spacing
 from cardiac_vae.densities.code_density import CodeDensity, rows
 from cardiac_vae.densities.drawing import draw_codes
+from cardiac_vae.labels import most_probable
 from cardiac_vae.refinement.guarantee import total
 from cardiac_vae.refinement.observation import log_probabilities, one_hot_planes
 from cardiac_vae.refinement.window import HeartWindow
@@ -157,7 +158,7 @@ class RandomSearch:
             best: list[np.ndarray | None] = [None] * len(broken)
             best_score = np.full(len(broken), -np.inf)
             for _ in range(self.num_decodings):
-                drawn = window.to_native(self._draw(prepared)).argmax(axis=1).astype(np.uint8)
+                drawn = most_probable(window.to_native(self._draw(prepared)))
                 for at, candidate in enumerate(drawn):
                     score = total(candidate, log_score[at])
                     if score > best_score[at] and window.is_valid(candidate):

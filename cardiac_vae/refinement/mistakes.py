@@ -11,7 +11,7 @@ import numpy as np
 from cardiac_vae.correction.slices import DrawnStack
 from cardiac_vae.data.case import CardiacCase, Spacing
 from cardiac_vae.data.scan_corruption import ScanCorruptionConfig, corrupt_case
-from cardiac_vae.labels import Structure
+from cardiac_vae.labels import Structure, most_probable
 from cardiac_vae.refinement.doubt import loose_voxels
 from cardiac_vae.refinement.window import HeartWindow
 
@@ -42,7 +42,7 @@ def drawn_stacks(
         for image in (case.image, worse):
             for predict in segmenters:
                 probabilities = predict(image, case.spacing_mm)
-                if probabilities.argmax(axis=1).any():
+                if most_probable(probabilities).any():
                     yield _drawn_stack(case, probabilities, size, pixel_mm)
 
 
@@ -50,7 +50,7 @@ def _drawn_stack(
     case: CardiacCase, probabilities: np.ndarray, size: int, pixel_mm: float
 ) -> DrawnStack:
     """Return the slices from the first to the last in which either of the two drew a heart."""
-    mask = probabilities.argmax(axis=1).astype(np.uint8)
+    mask = most_probable(probabilities)
     is_wrong = loose_voxels(mask, case.spacing_mm)
     drawn = np.where(is_wrong, np.uint8(Structure.BACKGROUND), mask)
     window = HeartWindow.around(drawn, case.spacing_mm, size, pixel_mm)

@@ -13,7 +13,8 @@ from cardiac_vae.data.case_files import CasePaths
 from cardiac_vae.data.nifti import read_image, write_image, write_mask, write_probabilities
 from cardiac_vae.data.scan_corruption import ScanCorruptionConfig, corrupt_case
 from cardiac_vae.data.segmented import SCANS, Split, mask_path, probabilities_path
-from cardiac_vae.segmentation.inference import Segmenter, most_probable
+from cardiac_vae.labels import most_probable
+from cardiac_vae.segmentation.inference import Segmenter
 
 
 class CohortConfig(StrictConfig):

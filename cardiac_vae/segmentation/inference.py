@@ -112,11 +112,6 @@ class Segmenter:
         return next(self.network.parameters()).device
 
 
-def most_probable(probabilities: np.ndarray) -> np.ndarray:
-    """Return the mask (D, H, W) of the most probable structures of (D, C, H, W)."""
-    return probabilities.argmax(axis=1).astype(np.uint8)
-
-
 def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield parameters and buffers, each once: MONAI's network names its blocks twice."""
     for name, parameter in network.named_parameters():

@@ -1,6 +1,7 @@
 """Batches counted in steps, each a function of the seed and its number: a run can resume."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +16,11 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Tensor, /) -> Tensor: ...
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """Return what tells these tensors from others: of what a fit learns from."""
+    return sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
 
 
 class StepBatches:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from cardiac_vae.data.conditions import Condition, encode_conditions, slice_cond
 from cardiac_vae.data.prepared import PreparedCase, read_prepared
 from cardiac_vae.models import build_model
 from cardiac_vae.shape_model import ClosedFormModel, ShapeModel
-from cardiac_vae.training.batches import Batch, StepBatches
+from cardiac_vae.training.batches import Batch, StepBatches, digest
 from cardiac_vae.training.fit import FitConfig, fit, fit_at_once
 from cardiac_vae.training.module import ObjectiveConfig, ShapeModule
 
@@ -72,7 +71,7 @@ def train_shape_model(
     masks = slices["mask"]
     model.num_train_cases = len(masks)
     module = ShapeModule(model, objective, config)
-    module.subject = f"{recipe!r} {objective!r} {_digest(slices)}"
+    module.subject = f"{recipe!r} {objective!r} {digest(slices.values())}"
     chunks = DataLoader(_Chunks(_batch_for(model, validation)), batch_size=None)
     if isinstance(model, ClosedFormModel):
         result = fit_at_once(module, partial(model.fit_masks, masks), chunks, config, logger)
@@ -118,10 +117,6 @@ def _batch_for(model: ShapeModel, cases: Sequence[PreparedCase]) -> Batch:
         known = [condition.within(groups) for condition in conditions_of(cases)]
         slices["condition"] = encode_conditions(known, groups)
     return slices
-
-
-def _digest(slices: Batch) -> str:
-    return sha256(b"".join(tensor.numpy().tobytes() for tensor in slices.values())).hexdigest()
 
 
 class _Chunks(Dataset[Batch]):

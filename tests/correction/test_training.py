@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from small_fit import small_fit
 from torch import nn
 
 from cardiac_vae.correction.corrector import Corrector
@@ -15,12 +16,11 @@ from cardiac_vae.correction.training import (
     train_corrector,
 )
 from cardiac_vae.data.transforms import AugmentationConfig, one_hot
-from cardiac_vae.training.fit import FitConfig
 
 AS_IT_IS = LessonConfig(
     augmentation=AugmentationConfig(probability=0), decided_share=0, broken_share=0, alone_share=0
 )
-FIT = FitConfig(
+FIT = small_fit(
     steps=60,
     batch_size=8,
     learning_rate=3e-2,
@@ -28,9 +28,6 @@ FIT = FitConfig(
     warmup_steps=0,
     ema_decay=0.8,
     validate_every=30,
-    precision="32-true",
-    accelerator="cpu",
-    devices=1,
 )
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from small_fit import small_fit
 
 from cardiac_vae.data.geometry import PlaneGrid
 from cardiac_vae.data.preparation import PreparationConfig, prepare_dataset
@@ -19,19 +20,8 @@ from cardiac_vae.segmentation.training import (
     training_cases,
     training_tensors,
 )
-from cardiac_vae.training.fit import FitConfig
 
-FIT = FitConfig(
-    steps=6,
-    batch_size=4,
-    learning_rate=1e-2,
-    warmup_steps=0,
-    ema_decay=0.5,
-    validate_every=3,
-    precision="32-true",
-    accelerator="cpu",
-    devices=1,
-)
+FIT = small_fit(steps=6, warmup_steps=0, ema_decay=0.5, validate_every=3)
 
 
 def test_training_slices_share_a_canvas_and_keep_their_place(rng):

@@ -1,26 +1,14 @@
 """A fit small enough for a test, and hearts to learn."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from small_fit import small_fit
 from torch import Tensor
 
 from cardiac_vae.training.fit import FitConfig
-
-SMALL = FitConfig(
-    steps=20,
-    batch_size=4,
-    learning_rate=1e-2,
-    warmup_steps=2,
-    validate_every=5,
-    ema_decay=0.9,
-    precision="32-true",
-    accelerator="cpu",
-    devices=1,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +21,7 @@ def _keep_random_state() -> Iterator[None]:
 @pytest.fixture
 def fit_config() -> Callable[..., FitConfig]:
     """Return a small ``FitConfig`` with changes."""
-
-    def changed(**changes: Any) -> FitConfig:
-        return FitConfig.parse(SMALL.model_dump() | changes, "test")
-
-    return changed
+    return small_fit
 
 
 @pytest.fixture

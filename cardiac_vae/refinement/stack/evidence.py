@@ -3,6 +3,7 @@
 import numpy as np
 
 from cardiac_vae.labels import HEART, NUM_CLASSES
+from cardiac_vae.metrics.presence import structure_pixels
 
 FEATURES = ("drawn_area", "peak")
 """``drawn_area`` is log(1 + drawn area / 50 mm^2), ``peak`` the log-odds of ``peaks``."""
@@ -25,8 +26,7 @@ def slice_evidence(
             f"probabilities: expected (D, C, H, W) on the mask's grid, {expected}, "
             f"got shape {probabilities.shape}; give those the mask was decided from"
         )
-    pixels = np.stack([(mask == int(structure)).sum(axis=(1, 2)) for structure in HEART], axis=1)
-    area = np.log1p(pixels * (pixel_mm[0] * pixel_mm[1] / _PEAK_MM2))
+    area = np.log1p(structure_pixels(mask) * (pixel_mm[0] * pixel_mm[1] / _PEAK_MM2))
     peak = peaks(probabilities, pixel_mm)
     return np.stack([area, np.log(peak) - np.log1p(-peak)], axis=2)
 
