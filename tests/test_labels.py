@@ -8,6 +8,7 @@ from cardiac_vae.labels import (
     MNMS_LABELS,
     Structure,
     from_structures,
+    most_probable,
     parse_labels,
     to_structures,
 )
@@ -70,3 +71,10 @@ def test_more_labels_than_structures_look_like_another_kind_of_file():
         to_structures(np.arange(6), ACDC_LABELS)
     with pytest.raises(ValueError, match="is this a probability map or an image"):
         to_structures(np.array([0.0, 0.5]), ACDC_LABELS)
+
+
+def test_the_most_probable_structures_make_the_mask():
+    probabilities = np.array([[0.4, 0.1], [0.3, 0.2], [0.2, 0.6], [0.1, 0.1]])[None, :, None]
+    mask = most_probable(probabilities)
+    assert mask.dtype == np.uint8
+    assert mask.tolist() == [[[0, 2]]]

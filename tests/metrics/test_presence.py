@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cardiac_vae.labels import Structure
-from cardiac_vae.metrics.presence import presence_errors, present_structures
+from cardiac_vae.metrics.presence import presence_errors, present_structures, structure_pixels
 
 RV, MYO, LV = Structure.RV, Structure.MYO, Structure.LV
 
@@ -52,3 +52,11 @@ def test_shapes_are_checked():
         presence_errors(stack([]), stack([], []))
     with pytest.raises(ValueError, match=r"expected a label map \(D, H, W\), got shape \(2, 2\)"):
         present_structures(np.zeros((2, 2)))
+
+
+def test_pixels_are_counted_by_slice_and_structure():
+    mask = np.zeros((2, 3, 3), np.uint8)
+    mask[0, 0] = 1
+    mask[0, 1, :2] = 3
+    mask[1, 2, 2] = 2
+    assert structure_pixels(mask).tolist() == [[3, 0, 2], [0, 1, 0]]
