@@ -44,7 +44,7 @@ def orthogonals(stacks: Sequence[Tensor]) -> list[Tensor]:
     A model has a hundred small matrices; one by one, most of the time would go into calls.
     """
     wide = [_wide(stack) for stack in stacks]
-    grams = [x @ x.mT for x in wide]
+    grams = [torch.bmm(x, x.mT) for x in wide]
     of_size: dict[int, list[int]] = {}
     for index, gram in enumerate(grams):
         of_size.setdefault(gram.shape[-1], []).append(index)
@@ -53,7 +53,7 @@ def orthogonals(stacks: Sequence[Tensor]) -> list[Tensor]:
         whole = _levelling(torch.cat([grams[index] for index in indices]))
         parts = torch.split(whole, [len(grams[index]) for index in indices])
         for index, part in zip(indices, parts, strict=True):
-            product = part @ wide[index]
+            product = torch.bmm(part, wide[index])
             turned[index] = product if product.shape == stacks[index].shape else product.mT
     return turned
 
@@ -67,11 +67,14 @@ def _wide(stack: Tensor) -> Tensor:
 def _levelling(gram: Tensor) -> Tensor:
     """Return the product of the steps' factors, a polynomial of X X^T (N, size, size)."""
     a, b, c = QUINTIC
-    whole = one = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    for _ in range(ITERATIONS):
-        factor = a * one + b * gram + c * gram @ gram
-        whole = factor @ whole
-        gram = factor @ gram @ factor
+    whole = None
+    for step in range(1, ITERATIONS + 1):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
+        whole = factor if whole is None else torch.bmm(factor, whole)
+        if step < ITERATIONS:
+            gram = torch.bmm(torch.bmm(factor, gram), factor)
+    assert whole is not None
     return whole
 
 
@@ -124,6 +127,8 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             parameters = [value for value in group["params"] if value.grad is not None]
+            if not parameters:
+                continue
             if group["groups"] is None:
                 self._adamw(parameters, group)
             else:
@@ -131,21 +136,21 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _turn(self, weights: list[Tensor], group: dict[str, Any]) -> None:
-        updates = []
         for weight in weights:
-            gradient = weight.grad
-            assert gradient is not None
-            state = self.state[weight]
-            if not state:
-                state["momentum"] = torch.zeros_like(gradient)
-            state["momentum"].mul_(self.momentum).add_(gradient)
-            update = gradient + self.momentum * state["momentum"]
-            updates.append(update.reshape(group["groups"], len(weight) // group["groups"], -1))
-        for weight, turned in zip(weights, orthogonals(updates), strict=True):
-            rows, columns = turned.shape[1:]
+            if not self.state[weight]:
+                self.state[weight]["momentum"] = torch.zeros_like(weight)
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        momenta = [self.state[weight]["momentum"] for weight in weights]
+        torch._foreach_mul_(momenta, self.momentum)
+        torch._foreach_add_(momenta, gradients)
+        ahead = torch._foreach_add(gradients, momenta, alpha=self.momentum)
+        parts = group["groups"]
+        turned = orthogonals([step.reshape(parts, len(step) // parts, -1) for step in ahead])
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        for weight, step in zip(weights, turned, strict=True):
+            rows, columns = step.shape[1:]
             length = group["lr"] * max(1.0, rows / columns) ** 0.5
-            weight.mul_(1 - group["lr"] * group["weight_decay"])
-            weight.sub_(turned.reshape(weight.shape), alpha=length)
+            weight.sub_(step.reshape(weight.shape), alpha=length)
 
     def _adamw(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         for value in parameters:

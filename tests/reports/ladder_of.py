@@ -20,10 +20,12 @@ FAMILIES = {
     "hvae": "hvae",
     "lvae": "lvae",
     "nvae": "nvae",
-    "nvae_flow": "nvae",
+    "nvae_even": "nvae",
     "nvae_no_balancing": "nvae",
+    "nvae_no_flow": "nvae",
     "nvae_no_residual": "nvae",
     "nvae_no_se": "nvae",
+    "nvae_plain": "nvae",
     "nvae_plausible": "nvae",
     "nvae_spectral": "nvae",
 }
