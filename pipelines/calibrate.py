@@ -4,7 +4,6 @@ python -m pipelines.calibrate <segmenter>
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from cardiac_vae import tracking
@@ -38,10 +37,13 @@ def main() -> None:
     )
     with tracking.stage_run("calibrate", params, {"model": name, "data": source.name}):
         calibration, summary = fit_and_score_calibration(
-            cases, Path("data/segmented") / name, prepared, config
+            cases,
+            Path("data/segmented") / name,
+            prepared,
+            config,
+            Corrector.load(Path("corrector")),
         )
-        corrector = Corrector.load(Path("corrector"))
-        replace(calibration, corrector=corrector).save(Path("calibration") / name)
+        calibration.save(Path("calibration") / name)
         tracking.record_metrics(Path(f"reports/calibrate/{name}.json"), summary)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt
 
 from cardiac_vae.config import StrictConfig
+from cardiac_vae.correction.corrector import Corrector
 from cardiac_vae.data.case import CardiacCase
 from cardiac_vae.data.prepared import read_prepared
 from cardiac_vae.data.segmented import SCANS
@@ -60,13 +61,18 @@ class CalibrationConfig(StrictConfig):
 
 
 def fit_and_score_calibration(
-    cases: Iterable[CardiacCase], segmented: Path, prepared: Path, config: CalibrationConfig
+    cases: Iterable[CardiacCase],
+    segmented: Path,
+    prepared: Path,
+    config: CalibrationConfig,
+    corrector: Corrector | None = None,
 ) -> tuple[Calibration, dict[str, Any]]:
     """Fit the calibration to validation cases that were segmented, both kinds of scans together.
 
     A user's scan does not say which kind it is, so there is one calibration for both. The prior of
     presence is that of the prepared training masks. A volume in which the segmenter drew nothing
-    has no window and no say in the observation, which keeps its default if there is no other.
+    has no window and no say in the observation, which keeps its default if there is no other. A
+    ``corrector`` is a part of the calibration, and is heard on what slices hold.
 
     Returns:
         The calibration, and plain values for JSON: ``patients``, ``num_training_stacks``, the
@@ -81,7 +87,7 @@ def fit_and_score_calibration(
     train = read_prepared(prepared, "train")
     margin_mm = config.observation.margin_mm
     found = [
-        read_segmented_case(case, scans, segmented, train[0], margin_mm)
+        read_segmented_case(case, scans, segmented, train[0], margin_mm, corrector)
         for case in cases
         for scans in SCANS
     ]
@@ -96,7 +102,7 @@ def fit_and_score_calibration(
     stack = fit_stack(presence, [case.stack for case in found], config.stack)
     errors = _fit_errors([case.volumes(observation.of_probabilities) for case in found])
     patients = sorted({case.patient_id for case in found})
-    return Calibration(observation, stack, order, errors), {
+    return Calibration(observation, stack, order, errors, corrector), {
         "patients": patients,
         "num_training_stacks": len(train),
         "observation": observation.model_dump(mode="json"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cardiac_vae.anatomy.measurements import volume_ml
+from cardiac_vae.correction.corrector import Corrector
 from cardiac_vae.data.case import CardiacCase, Spacing
 from cardiac_vae.data.conditions import slice_positions
 from cardiac_vae.data.nifti import read_probabilities
@@ -20,7 +21,7 @@ from cardiac_vae.metrics.calibration import near_heart, voxels
 from cardiac_vae.metrics.presence import present_structures
 from cardiac_vae.refinement.observation import PixelSize, Scaling
 from cardiac_vae.refinement.observation_fit import ExpertPair
-from cardiac_vae.refinement.stack.evidence import slice_evidence
+from cardiac_vae.refinement.seen import stack_evidence
 from cardiac_vae.refinement.stack.presence_prior import PresencePrior
 from cardiac_vae.refinement.stack.slice_order import SliceOrder, fit_slice_order
 from cardiac_vae.refinement.stack.stack_model import SegmentedStack
@@ -45,7 +46,7 @@ class SegmentedCase:
             heart; N is 0 without a window, for then there is nothing to refine either.
         truth: (N,) the expert's classes there.
         doubted: (M, C) the segmenter's probabilities of the voxels that ``is_doubtful``.
-        stack: What the segmenter says of each slice, and what the expert drew there.
+        stack: What is said of each slice, and what the expert drew there.
     """
 
     patient_id: str
@@ -78,12 +79,17 @@ class SegmentedCase:
 
 
 def read_segmented_case(
-    case: CardiacCase, scans: str, segmented: Path, prepared: PreparedCase, margin_mm: float
+    case: CardiacCase,
+    scans: str,
+    segmented: Path,
+    prepared: PreparedCase,
+    margin_mm: float,
+    corrector: Corrector | None = None,
 ) -> SegmentedCase:
     """Read what the segmenter made of a case's scan of one kind (laid out as ``data.segmented``).
 
     ``prepared`` is any prepared case: its grid says how large the window is. Near the heart is what
-    lies within ``margin_mm`` of what either drew.
+    lies within ``margin_mm`` of what either drew. A ``corrector`` is heard on what slices hold.
 
     Raises:
         FileNotFoundError: if the case was not segmented.
@@ -120,7 +126,9 @@ def read_segmented_case(
         truth=truth,
         doubted=np.moveaxis(probabilities, 1, -1)[is_doubtful(drawn, pixel_mm)],
         stack=SegmentedStack(
-            slice_evidence(drawn, probabilities, pixel_mm), present_structures(expert), case.phase
+            stack_evidence(drawn, probabilities, case.spacing_mm, corrector),
+            present_structures(expert),
+            case.phase,
         ),
     )
 

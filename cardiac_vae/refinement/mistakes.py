@@ -11,9 +11,8 @@ import numpy as np
 from cardiac_vae.correction.slices import DrawnStack
 from cardiac_vae.data.case import CardiacCase, Spacing
 from cardiac_vae.data.scan_corruption import ScanCorruptionConfig, corrupt_case
-from cardiac_vae.labels import Structure, most_probable
-from cardiac_vae.refinement.doubt import loose_voxels
-from cardiac_vae.refinement.window import HeartWindow
+from cardiac_vae.labels import most_probable
+from cardiac_vae.refinement.seen import seen_stack
 
 Predict = Callable[[np.ndarray, Spacing], np.ndarray]
 """An image (D, H, W) and its spacing -> class probabilities (D, C, H, W)."""
@@ -51,10 +50,7 @@ def _drawn_stack(
 ) -> DrawnStack:
     """Return the slices from the first to the last in which either of the two drew a heart."""
     mask = most_probable(probabilities)
-    is_wrong = loose_voxels(mask, case.spacing_mm)
-    drawn = np.where(is_wrong, np.uint8(Structure.BACKGROUND), mask)
-    window = HeartWindow.around(drawn, case.spacing_mm, size, pixel_mm)
-    _, given = window.shown(mask, is_wrong, probabilities)
+    window, given = seen_stack(mask, probabilities, case.spacing_mm, size, pixel_mm)
     expert = window.masks_to_prepared(window.cut(case.mask))
     heart = np.flatnonzero((mask | case.mask).any(axis=(1, 2)))
     slices = slice(heart[0], heart[-1] + 1)

@@ -52,6 +52,7 @@ from cardiac_vae.refinement.moving_code import MovingCode
 from cardiac_vae.refinement.native_grid import NativeGrid
 from cardiac_vae.refinement.observation import one_hot_planes
 from cardiac_vae.refinement.result import UNTOUCHED, RefinementResult, SliceDecision
+from cardiac_vae.refinement.seen import stack_evidence
 from cardiac_vae.refinement.stack.consistency import inconsistencies
 from cardiac_vae.refinement.stack.decisions import (
     DecisionConfig,
@@ -59,7 +60,7 @@ from cardiac_vae.refinement.stack.decisions import (
     decide,
     presence_term,
 )
-from cardiac_vae.refinement.stack.evidence import peaks, slice_evidence
+from cardiac_vae.refinement.stack.evidence import peaks
 from cardiac_vae.refinement.stack.slice_order import Fault
 from cardiac_vae.refinement.window import HeartWindow, require_one_grid
 from cardiac_vae.shape_model import ShapeModel
@@ -127,13 +128,18 @@ class Refiner:
 
         Raises:
             ValueError: if the density is over other codes than the model's, or the calibration's
-                corrector learnt on another grid.
+                corrector learnt on another grid or is missing.
         """
         if density is not None:
             density.require_fit(model)
         calibration = calibration or Calibration()
         if calibration.corrector is not None:
             calibration.corrector.require_grid(anchors.shape[-1], pixel_mm)
+        elif calibration.stack is not None and calibration.stack.hears_corrector:
+            raise ValueError(
+                "calibration: expected the corrector that its stack.json goes with, got none; "
+                "run the stage calibrate again, or copy its folder whole"
+            )
         self.model = model
         self.anchors = anchors
         self.pixel_mm = pixel_mm
@@ -296,11 +302,10 @@ class Refiner:
         stack = self.calibration.stack
         if stack is None or probabilities is None:
             return [], np.zeros((len(mask), NUM_CLASSES))
-        pixel_mm = spacing_mm[1:]
-        evidence = slice_evidence(mask, probabilities, pixel_mm)
-        log_odds = stack.log_odds(evidence, phase)
+        heard = self.calibration.corrector if stack.hears_corrector else None
+        log_odds = stack.log_odds(stack_evidence(mask, probabilities, spacing_mm, heard), phase)
         decisions = decide(present_structures(mask), log_odds, self.config.presence)
-        return decisions, presence_term(decisions, peaks(probabilities, pixel_mm), log_odds)
+        return decisions, presence_term(decisions, peaks(probabilities, spacing_mm[1:]), log_odds)
 
     def _observed(
         self, drawn: np.ndarray, probabilities: np.ndarray | None, window: HeartWindow

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,30 @@ def test_a_case_is_what_both_drew(cohort, read):
     assert 0 < len(found.truth) == len(found.near) < case.mask.size
     in_window = np.count_nonzero(found.pair.expert)
     assert np.count_nonzero(found.truth) == in_window  # the margin holds all that the expert drew
+
+
+class Corrector:
+    """Says that everything is background."""
+
+    config, pixel_mm = SimpleNamespace(image_size=64), 1.5
+
+    def correct(self, given, chosen):
+        assert len(given) == len(chosen)
+        return np.eye(4, dtype=np.float32)[np.zeros((len(given), 64, 64), int)].transpose(
+            0, 3, 1, 2
+        )
+
+
+def test_a_corrector_is_heard_on_what_slices_hold(cohort):
+    prepared = read_prepared(cohort.prepared, "train")[0]
+    case = cohort.cases[0]
+    alone, beside = (
+        read_segmented_case(case, "clean", cohort.segmented, prepared, 10.0, corrector)
+        for corrector in (None, Corrector())
+    )
+    np.testing.assert_array_equal(beside.stack.evidence[..., :2], alone.stack.evidence)
+    assert (beside.stack.evidence[..., 2] == 0).all()
+    assert alone.stack.evidence[..., 0].any()
 
 
 def test_a_stack_from_the_apex_is_turned(cohort, read, tmp_path: Path):

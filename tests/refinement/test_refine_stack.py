@@ -1,6 +1,9 @@
 """Slices of one heart agree: parts apart, gaps, halves, and what a calibrated stack knows."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 from promises import SPACING_MM, assert_kept_promises, soft
 
 from cardiac_vae.labels import HEART, Phase, Structure
@@ -54,21 +57,25 @@ def test_a_heart_in_two_halves_is_refused_and_left_as_it_is(refiner, whole_volum
 class Stack:
     """Says of every slice that it holds what is drawn, but for some that it names."""
 
+    hears_corrector = False
+
     def __init__(self, present, wrong):
         self.said = np.where(present ^ wrong, 9.0, -9.0)
         self.phases = []
 
     def log_odds(self, evidence, phase=None):
+        assert evidence.shape[2] == (4 if self.hears_corrector else 2)
         self.phases.append(phase)
         return self.said
 
 
-def knowing(refiner, mask, wrong):
+def knowing(refiner, mask, wrong, corrector=None):
     """Return the refiner with a calibration whose stack denies what is drawn at (slice, column)."""
     flipped = np.zeros((len(mask), 3), bool)
     flipped[wrong] = True
     stack = Stack(present_structures(mask), flipped)
-    known = Calibration(stack=stack)
+    stack.hears_corrector = corrector is not None
+    known = Calibration(stack=stack, corrector=corrector)
     return Refiner(refiner.model, refiner.anchors, refiner.pixel_mm, calibration=known)
 
 
@@ -116,6 +123,35 @@ def test_what_the_stack_misses_is_drawn_where_the_segmenter_saw_it(refiner, whol
     assert result.warnings[-1] == "slice 3: RV is missing (9.0 nats)"
     assert [decision.route for decision in result.slices[:3]] == [UNTOUCHED] * 3
     assert result.slices[3].route != UNTOUCHED
+
+
+class Corrector:
+    """Changes nothing."""
+
+    config, pixel_mm = SimpleNamespace(image_size=96), 1.5
+
+    def require_grid(self, size, pixel_mm):
+        assert (size, pixel_mm) == (96, 1.5)
+
+    def correct(self, given, chosen):
+        return given[chosen]
+
+
+def test_a_stack_that_hears_a_corrector_is_asked_with_its_word(refiner, whole_volume):
+    rv = HEART.index(Structure.RV)
+    seen = soft(np.random.default_rng(0), whole_volume)
+    told = knowing(refiner, whole_volume, (1, rv), Corrector())
+    result = told.refine(whole_volume, SPACING_MM, seen)  # the stack checks what it is told
+    alone = knowing(refiner, whole_volume, (1, rv)).refine(whole_volume, SPACING_MM, seen)
+    np.testing.assert_array_equal(result.mask, alone.mask)
+    assert not (result.mask[1] == Structure.RV).any()
+
+
+def test_a_stack_that_hears_a_corrector_is_not_without(refiner, whole_volume):
+    told = knowing(refiner, whole_volume, ([], []))
+    told.calibration.stack.hears_corrector = True
+    with pytest.raises(ValueError, match=r"expected the corrector that its stack\.json goes with"):
+        Refiner(refiner.model, refiner.anchors, refiner.pixel_mm, calibration=told.calibration)
 
 
 def test_a_stack_that_denies_everything_leaves_valid_slices(refiner, whole_volume):

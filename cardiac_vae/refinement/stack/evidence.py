@@ -1,4 +1,7 @@
-"""What a segmenter says of each structure in each slice, as two numbers that can be calibrated."""
+"""What is said of each structure in each slice, as numbers that can be calibrated.
+
+A segmenter says two, and so does a corrector that has seen the slice and its neighbors.
+"""
 
 import numpy as np
 
@@ -7,6 +10,8 @@ from cardiac_vae.metrics.presence import structure_pixels
 
 FEATURES = ("drawn_area", "peak")
 """``drawn_area`` is log(1 + drawn area / 50 mm^2), ``peak`` the log-odds of ``peaks``."""
+FEATURES_CORRECTED = (*FEATURES, "corrected_area", "corrected_peak")
+"""The same, and the same of what a corrector makes of a slice."""
 
 _PEAK_MM2 = 50.0  # smaller than the smallest structure that experts draw as a rule
 _SUREST = 1e-4

@@ -2,14 +2,15 @@
 
     log p(s | y) = log p(s) + sum_i sum_k [k in s_i] (w_k . f_ik + b_k) + const
 
-p(s) is the prior of ``presence_prior``, f_ik what the segmenter says of structure k in slice i
-(``evidence``), and w_k . f_ik + b_k its weight of evidence in nats: log p(y_ik | k there) - log
-p(y_ik | k not there), up to what slices and structures say twice. The weights maximize log p(s | y)
-of stacks with an expert's mask, prior and all, so that evidence is calibrated beside that prior (a
-conditional random field whose potentials between slices are known: Lafferty, McCallum, Pereira,
-ICML 2001). Files do not say at which end the base is. Both directions are equally probable before
-the stack is seen; what is drawn grows smaller towards the apex, and by how much is a normal whose
-mean changes its sign with the direction. The posterior averages over what is left of the doubt.
+p(s) is the prior of ``presence_prior``, f_ik what is said of structure k in slice i (``evidence``)
+by the segmenter, and by a corrector where there is one, and w_k . f_ik + b_k its weight of evidence
+in nats: log p(y_ik | k there) - log p(y_ik | k not there), up to what slices and structures say
+twice. The weights maximize log p(s | y) of stacks with an expert's mask, prior and all, so that
+evidence is calibrated beside that prior (a conditional random field whose potentials between slices
+are known: Lafferty, McCallum, Pereira, ICML 2001). Files do not say at which end the base is. Both
+directions are equally probable before the stack is seen; what is drawn grows smaller towards the
+apex, and by how much is a normal whose mean changes its sign with the direction. The posterior
+averages over what is left of the doubt.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from scipy.special import expit, logsumexp
 
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.labels import HEART, Phase
-from cardiac_vae.refinement.stack.evidence import FEATURES
+from cardiac_vae.refinement.stack.evidence import FEATURES, FEATURES_CORRECTED
 from cardiac_vae.refinement.stack.markov_chain import (
     MarkovChain,
     forward_backward,
@@ -52,7 +53,7 @@ class SegmentedStack:
     """A stack that a segmenter and an expert have drawn, base first.
 
     Attributes:
-        evidence: (D, 3, F) of ``evidence.slice_evidence``.
+        evidence: (D, 3, F) of ``seen.stack_evidence``: F is 2, or 4 where a corrector is heard.
         present: (D, 3) bool, where the expert drew each structure.
         phase: End-diastole or end-systole.
     """
@@ -103,13 +104,18 @@ class StackModel(StrictConfig):
     weights: tuple[tuple[float, ...], ...]
     trend: tuple[float, PositiveFloat]
 
+    @property
+    def hears_corrector(self) -> bool:
+        """Whether part of its evidence is what a corrector makes of slices."""
+        return len(self.center) == len(FEATURES_CORRECTED)
+
     def posterior(self, evidence: np.ndarray, phase: Phase | None = None) -> StackPosterior:
         """Return what a stack's evidence (D, 3, F) says; base or apex first.
 
         Raises:
             ValueError: if the evidence is not (D, 3, F).
         """
-        _require_evidence(evidence)
+        _require_evidence(evidence, len(self.center))
         scores = (_standardized(evidence, self.center, self.scale) * self.weights).sum(axis=2)
         log_likelihood = scores @ STATES.T
         chain = _chain(self.presence, self.config, len(evidence), phase)
@@ -163,14 +169,15 @@ def fit_stack(
     """
     if not segmented:
         raise ValueError("segmented: expected one stack at least, with an expert's mask, got none")
+    num_features = segmented[0].evidence.shape[-1]
     for stack in segmented:
-        _require_evidence(stack.evidence)
+        _require_evidence(stack.evidence, num_features)
     config = config or StackConfig()
-    slices = np.concatenate([stack.evidence.reshape(-1, len(FEATURES)) for stack in segmented])
+    slices = np.concatenate([stack.evidence.reshape(-1, num_features) for stack in segmented])
     center, scale = slices.mean(axis=0), slices.std(axis=0) + 1e-6
     groups = _grouped(presence, segmented, config, (center, scale))
     slopes = [_slope(stack.evidence) for stack in segmented]
-    variance = np.full(len(FEATURES) + 1, config.weight_variance)
+    variance = np.full(num_features + 1, config.weight_variance)
     variance[-1] *= _BIAS_VARIANCE
 
     def cost_and_gradient(flat: np.ndarray) -> Any:
@@ -273,9 +280,11 @@ def _log_odds(log_probability: np.ndarray) -> np.ndarray:
     return np.stack([there - gone for there, gone in sides], axis=1)
 
 
-def _require_evidence(evidence: np.ndarray) -> None:
-    if evidence.ndim != 3 or evidence.shape[1:] != (len(HEART), len(FEATURES)) or not len(evidence):
+def _require_evidence(evidence: np.ndarray, num_features: int) -> None:
+    known = num_features in (len(FEATURES), len(FEATURES_CORRECTED))
+    wanted = (len(HEART), num_features)
+    if not known or evidence.ndim != 3 or evidence.shape[1:] != wanted or not len(evidence):
         raise ValueError(
-            f"evidence: expected (D, {len(HEART)}, {len(FEATURES)}) with D at least 1, "
-            f"got shape {evidence.shape}; take slice_evidence"
+            f"evidence: expected (D, {len(HEART)}, {num_features}) with D at least 1, "
+            f"got shape {evidence.shape}; take stack_evidence"
         )

@@ -117,6 +117,41 @@ def test_what_cannot_be_fitted_is_refused(presence, model):
         model.posterior(np.zeros((4, 2, 2)))
 
 
+def test_a_corrector_that_knows_better_is_heard(presence, segmented, rng):
+    """Its two numbers are as those of the segmenter, with a quarter of the noise."""
+    told = [
+        SegmentedStack(
+            np.concatenate(
+                [
+                    stack.evidence,
+                    np.where(stack.present, 1.0, -1.0)[..., None]
+                    + 0.25 * rng.normal(size=(*stack.present.shape, 2)),
+                ],
+                axis=2,
+            ),
+            stack.present,
+            stack.phase,
+        )
+        for stack in segmented
+    ]
+    model = fit_stack(presence, told[:15])
+    assert model.hears_corrector
+    assert not fit_stack(presence, segmented[:15]).hears_corrector
+    weights = np.array(model.weights)
+    assert (weights[:, 2:4].sum(axis=1) > 2 * weights[:, :2].sum(axis=1)).all()
+    wrong = [
+        int(((model.posterior(stack.evidence).log_odds > 0) != stack.present).sum())
+        for stack in told[20:]
+    ]
+    assert sum(wrong) == 0
+    again = StackModel.parse(model.model_dump(mode="json"), "stack.json")
+    assert again.hears_corrector
+    with pytest.raises(ValueError, match=r"expected \(D, 3, 4\) with D at least 1, got shape"):
+        model.posterior(segmented[0].evidence)
+    with pytest.raises(ValueError, match=r"expected \(D, 3, 2\) with D at least 1, got shape"):
+        fit_stack(presence, [segmented[0], told[0]])
+
+
 def test_of_an_unknown_phase_what_holds_at_both_is_said(model, rng):
     stacks = {Phase.ED: ((7, 7, 7, 6, 2),) * 9, Phase.ES: ((0, 0, 7, 6, 0),) * 9}
     model = model.model_copy(update={"presence": PresencePrior(stacks=stacks)})
