@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ def fit(cohort, learnt, quick, monkeypatch):
     """Return a function that calibrates on the cohort, what it knows of stacks being learnt."""
     monkeypatch.setattr(calibration, "learn_stacks", lambda _: learnt)
 
-    def fit_it(cases=cohort.cases, segmented=cohort.segmented, config=quick):
-        return fit_and_score_calibration(cases, segmented, cohort.prepared, config)
+    def fit_it(cases=cohort.cases, segmented=cohort.segmented, config=quick, corrector=None):
+        return fit_and_score_calibration(cases, segmented, cohort.prepared, config, corrector)
 
     return fit_it
 
@@ -95,6 +96,26 @@ def test_each_patient_is_left_out_once_however_many_folds(fit, fitted, quick):
         assert few["raw"]["num_voxels"] == each["raw"]["num_voxels"]
         assert few["raw"]["brier"] == pytest.approx(each["raw"]["brier"])
         assert few["presence"]["segmenter"] == each["presence"]["segmenter"]
+
+
+class Corrector:
+    """Leaves every slice as given."""
+
+    config, pixel_mm = SimpleNamespace(image_size=64), 1.5
+
+    def correct(self, given, chosen):
+        return given[chosen]
+
+
+def test_a_corrector_is_a_part_of_the_calibration_and_heard_by_its_stack(cohort, fit):
+    corrector = Corrector()
+    found, _ = fit(cohort.cases[:2], corrector=corrector)
+    assert found.corrector is corrector
+    assert found.stack.hears_corrector
+    alone, _ = fit(cohort.cases[:2])
+    assert alone.corrector is None
+    assert not alone.stack.hears_corrector
+    assert alone.observation == found.observation
 
 
 def test_a_single_patient_is_fitted_and_not_judged(cohort, fit):
