@@ -26,8 +26,8 @@ class DecisionConfig(StrictConfig):
         draw_nats: For a structure that is not.
     """
 
-    remove_nats: NonNegativeFloat = 0.25
-    draw_nats: NonNegativeFloat = 0.25
+    remove_nats: NonNegativeFloat = 0.5
+    draw_nats: NonNegativeFloat = 0.5
 
 
 @dataclass(frozen=True)
