@@ -1,11 +1,13 @@
 """What refining a scan costs beside one forward pass of the segmenter, in one run, as ratios.
 
-python -m benchmarks.refinement [--model DIR] [--segmenter DIR] [--runs 7] [--threads N]
+python -m benchmarks.refinement [--model DIR] [--segmenter DIR] [--calibration DIR] [--runs 7]
+    [--threads N]
 
 The scan is a phantom's with ten slices; the segmenter sees its whole field of view. In the worst
 case every slice of the mask is broken, in a typical one three are. Without ``--segmenter`` its
 weights are untrained, which costs the same. Without ``--model`` (and without ``models/nvae``) the
-shape model is untrained and explains nothing: then the times are an upper bound.
+shape model is untrained and explains nothing: then the times are an upper bound. With a calibration
+the same is measured with it, too.
 """
 
 import sys
@@ -30,6 +32,7 @@ from cardiac_vae.anchors import valid_shapes, write_anchors
 from cardiac_vae.checkpoint import save_model
 from cardiac_vae.data.geometry import PlaneGrid, covering_grid, resample_image
 from cardiac_vae.models import build_model
+from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.refine import Refiner
 from cardiac_vae.segmentation.inference import Segmenter
 from cardiac_vae.segmentation.network import SegmenterConfig, build_network, normalize_image
@@ -41,7 +44,9 @@ DEFAULT_MODEL = Path("models/nvae")
 CASES = {"every slice broken": 10, "3 slices of 10 broken": 3}
 
 
-def tasks(refiner: Refiner, segmenter: Segmenter) -> dict[str, Callable[[], object]]:
+def tasks(
+    refiner: Refiner, segmenter: Segmenter, calibrated: Refiner | None
+) -> dict[str, Callable[[], object]]:
     """Return what is measured, by name."""
     scans = {name: broken_scan(num_broken) for name, num_broken in CASES.items()}
     scan = next(iter(scans.values()))
@@ -53,6 +58,10 @@ def tasks(refiner: Refiner, segmenter: Segmenter) -> dict[str, Callable[[], obje
     for name, broken in scans.items():
         found[f"refine, {name}"] = refining(refiner, broken, broken.probabilities)
         found[f"refine, {name}, mask alone"] = refining(refiner, broken, None)
+        if calibrated is not None:
+            found[f"refine, {name}, calibrated"] = refining(
+                calibrated, broken, broken.probabilities
+            )
     return found
 
 
@@ -108,20 +117,25 @@ def main() -> None:
     parser = options("Cost of refining a scan, beside one forward pass of the segmenter.", runs=7)
     parser.add_argument("--model", type=Path, help="folder of a trained shape model")
     parser.add_argument("--segmenter", type=Path, help="folder of a trained segmenter")
+    parser.add_argument("--calibration", type=Path, help="folder of a segmenter's calibration")
     parser.add_argument("--only", help="do this task once and print nothing")
     args = parser.parse_args()
     limit_threads(args.threads)
     with tempfile.TemporaryDirectory() as scratch:
         model = args.model or (DEFAULT_MODEL if DEFAULT_MODEL.is_dir() else None)
         folder = model or untrained_model(Path(scratch) / "model")
-        found = tasks(Refiner.load(folder), load_segmenter(args.segmenter))
+        calibrated = None
+        if args.calibration:
+            calibrated = Refiner.load(folder, calibration=Calibration.load(args.calibration))
+        found = tasks(Refiner.load(folder), load_segmenter(args.segmenter), calibrated)
         if args.only:
             found[args.only]()
             return
         seconds = median_seconds(found, args.runs)
         alone = [sys.executable, "-m", "benchmarks.refinement", "--model", str(folder)]
-        if args.segmenter:
-            alone += ["--segmenter", str(args.segmenter)]
+        for name in ("segmenter", "calibration"):
+            if given := getattr(args, name):
+                alone += [f"--{name}", str(given)]
         rows = [
             (
                 name,
