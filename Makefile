@@ -25,7 +25,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 # What real data changes: where it is, a split whose test patients no choice was made on, and the
-# budgets: at most 20 minutes per model on two cores. Two models are few enough to try the whole bound, too.
+# budgets: up to 25 minutes per model on two cores. Two models are few enough to try the whole bound, too.
 ACDC ?=
 DENSITIES = density.density.num_components=20 density.density.num_draws=2 \
 	density.num_samples=256 density.max_slices=5000 density.surprise.num_hearts=300
