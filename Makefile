@@ -32,7 +32,8 @@ DENSITIES = density.density.num_components=20 density.density.num_draws=2 \
 REFINERS = refiners.max_patients=null refiners.num_draws=1000 'refiners.num_decodings=[1,32]'
 ACDC_DATA = data.name=acdc data.root=$(abspath $(or $(wildcard $(ACDC)/training),$(ACDC))) prepare.seed=5 \
 	calibrate.observation.most_voxels=200000
-SEGMENTER_PARAMS = train_segmenter.fit.steps=1200 train_segmenter.fit.validate_every=300 \
+SEGMENTER_PARAMS = train_segmenter.fit.steps=1200 train_segmenter.fit.batch_size=8 \
+	train_segmenter.fit.validate_every=300 \
 	train_corrector.fit.steps=1200 train_corrector.fit.validate_every=300 train_corrector.max_patients=null
 ACDC_PARAMS = $(ACDC_DATA) train.fit.steps=3300 train.fit.validate_every=1100 \
 	$(SEGMENTER_PARAMS) evaluate.likelihood.num_draws=100 evaluate.likelihood.num_slices=60 $(DENSITIES) $(REFINERS) \
