@@ -112,6 +112,11 @@ def infer_without_scan(
     return Inferred(log_belief, tuple(code.bounds), refusal)
 
 
+def log_floored(probabilities: np.ndarray) -> np.ndarray:
+    """Return logarithms of probabilities, a millionth at least: no expert decides a pixel alone."""
+    return np.asarray(np.log(np.maximum(probabilities, 1e-6)))
+
+
 def normalized(log_belief: np.ndarray) -> np.ndarray:
     """Return probabilities (N, C, ...) of log-probabilities that lack a constant per pixel."""
     belief = np.exp(log_belief - log_belief.max(axis=1, keepdims=True))

@@ -22,7 +22,7 @@ from cardiac_vae.anatomy.criteria import (
     check_volume,
     volume_verdict,
 )
-from cardiac_vae.anchors import nearest, read_anchors
+from cardiac_vae.anchors import read_anchors
 from cardiac_vae.checkpoint import load_model, pixel_size
 from cardiac_vae.config import StrictConfig
 from cardiac_vae.correction.restraint import RestraintConfig, restrained
@@ -30,28 +30,21 @@ from cardiac_vae.data.case import Spacing
 from cardiac_vae.densities.code_density import CodeDensity
 from cardiac_vae.labels import NUM_CLASSES, Phase, Structure
 from cardiac_vae.metrics.presence import present_structures
-from cardiac_vae.refinement.bisection import walk_to_nearest
 from cardiac_vae.refinement.calibration import Calibration
 from cardiac_vae.refinement.doubt import Doubt, limited
 from cardiac_vae.refinement.explanation import ExplanationConfig, explained
-from cardiac_vae.refinement.guarantee import (
-    EMPTIED,
-    Candidate,
-    most_probable_valid,
-    partial_hearts,
-    whole_hearts,
-)
 from cardiac_vae.refinement.inference import (
     InferenceConfig,
     Inferred,
     infer,
     infer_without_scan,
-    normalized,
+    log_floored,
 )
 from cardiac_vae.refinement.moving_code import MovingCode
 from cardiac_vae.refinement.native_grid import NativeGrid
 from cardiac_vae.refinement.observation import one_hot_planes
 from cardiac_vae.refinement.result import UNTOUCHED, RefinementResult, SliceDecision
+from cardiac_vae.refinement.search import LAST_RESORTS, Search
 from cardiac_vae.refinement.seen import stack_evidence
 from cardiac_vae.refinement.stack.consistency import inconsistencies
 from cardiac_vae.refinement.stack.decisions import (
@@ -65,12 +58,8 @@ from cardiac_vae.refinement.stack.slice_order import Fault
 from cardiac_vae.refinement.window import HeartWindow, require_one_grid
 from cardiac_vae.shape_model import ShapeModel
 
-TOWARDS_TRAINING_SHAPE = "towards a training shape"
-TRAINING_SHAPE = "training shape"
-LAST_RESORTS = (TOWARDS_TRAINING_SHAPE, TRAINING_SHAPE, EMPTIED)
 _TOLD: tuple[Fault, ...] = ("swapped", "shifted")
 """Faults of a stack that are told. A missing slice is not: sound stacks look it as often."""
-_MOST_WALKS = 3  # towards training shapes, where no repair is a heart
 _MOST_LOOKS = 5  # at a volume, until it hangs together
 
 
@@ -262,7 +251,8 @@ class Refiner:
         believed = window.cut(np.where(doubt.is_wrong, np.uint8(Structure.BACKGROUND), mask))
         drawn, gain = believed[chosen], doubt.gain[chosen, :, None, None]
         seen, given = self.shown(mask, doubt, window, probabilities)
-        log_model = _log(window.to_native(explained(self.model, given, self.config.batch_size)))
+        explanation = explained(self.model, given, self.config.batch_size)
+        log_model = log_floored(window.to_native(explanation))
         observed = self._observed(drawn, seen, window)
         log_joint, code = log_model + observed + gain, None
         if self.config.explanation.mode == "optimized" and len(chosen):
@@ -276,9 +266,10 @@ class Refiner:
             inferred = infer_without_scan(log_joint, code)
         log_model = log_model if code is None else code.log_model
         refined, routes = mask.copy(), {}
+        search = Search(self.model, self.anchors, self.config.num_anchors)
         for at, index in enumerate(chosen):
             scores = limited(inferred.log_belief[at], doubt.largest[index]), log_model[at]
-            candidate = self._best(drawn[at], given[at], scores, window, doubt.expected[index])
+            candidate = search.best(drawn[at], given[at], scores, window, doubt.expected[index])
             refined[index], routes[int(index)] = window.paste(candidate.mask), candidate.route
         return _Redrawn(refined, routes, inferred)
 
@@ -315,43 +306,6 @@ class Refiner:
         said = observation.log_likelihood(drawn, pixel_mm, probabilities)
         return np.asarray(self.config.segmenter_exponent * said)
 
-    def _best(
-        self,
-        drawn: np.ndarray,
-        given: np.ndarray,
-        scores: tuple[np.ndarray, np.ndarray],
-        window: HeartWindow,
-        expected: np.ndarray,
-    ) -> Candidate:
-        """Return the most probable valid mask of a slice, (h, w) on the window.
-
-        ``given`` (C, S, S) is what the model saw; ``scores`` are log q(x) and log p(x | z). One
-        that holds the ``expected`` structures (3,) if there is any, else any valid one; and there
-        always is one, for an empty slice breaks nothing.
-        """
-        log_score, log_model = scores
-
-        def is_whole(mask: np.ndarray) -> bool:
-            holds = present_structures(mask[None])[0]
-            return bool(holds[expected].all()) and window.is_valid(mask)
-
-        tried = []
-        for lot in whole_hearts(drawn, log_score, log_model):
-            best = most_probable_valid(lot, log_score, is_whole)
-            if best is not None:
-                return best
-            tried.append(lot)
-        shapes = nearest(self.anchors, _prepared_score(log_score, window), self.config.num_anchors)
-        walked = walk_to_nearest(self.model, given, shapes[:_MOST_WALKS], window, is_whole)
-        if walked is not None:
-            return Candidate(TOWARDS_TRAINING_SHAPE, walked)
-        last = [Candidate(TRAINING_SHAPE, shape) for shape in window.masks_to_native(shapes)]
-        emptied, *parts = partial_hearts(drawn, log_score)
-        best = most_probable_valid([*last, *parts], log_score, is_whole)
-        for lot in (*tried, [*last, *parts, emptied]):
-            best = best or most_probable_valid(lot, log_score, window.is_valid)
-        return best or emptied
-
 
 @dataclass(frozen=True)
 class _Redrawn:
@@ -371,12 +325,3 @@ def _warnings(
     yield from map(str, presence)
     if inferred.refusal:
         yield inferred.refusal
-
-
-def _prepared_score(log_score: np.ndarray, window: HeartWindow) -> np.ndarray:
-    """Return a log-score (C, h, w) on the prepared grid, (C, S, S), normalized per pixel."""
-    return _log(window.to_prepared(normalized(log_score[None])))[0]
-
-
-def _log(probabilities: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probabilities, 1e-6))
